@@ -1,0 +1,74 @@
+// Every limit of the broker in one place, each with its reason. What a user may set is in config.ts and the topic
+// settings; what stands here is fixed.
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/** A body read whole; larger input uses the streamed forms (NDJSON, text), which need no limit. */
+export const BODY_BYTES_MAX = 16 * MIB;
+
+/** Answer early with 413 or 429, but let the client read it: this much of the rest is drained, or for this long. */
+export const DRAIN_BYTES_MAX = 32 * MIB;
+export const DRAIN_MS_MAX = 2_000;
+
+/** Records waiting to be written or acknowledged in the whole process; beyond it produce answers THROTTLED. */
+export const PENDING_PRODUCE_BYTES_MAX = 256 * MIB;
+
+/** The same for one log: a log behind a slow disk must not starve the others. */
+export const PENDING_LOG_BYTES_MAX = 64 * MIB;
+
+/** Request bodies held in memory in the whole process, all doors together; beyond it THROTTLED before reading. */
+export const BODY_BUDGET_BYTES = 256 * MIB;
+
+/** One gathered write: writev takes at most IOV_MAX (1,024) buffers; 8 MiB keeps the time to the next sync short. */
+export const GATHER_BUFFERS_MAX = 1_024;
+export const GATHER_BYTES_MAX = 8 * MIB;
+
+/** A read from disk brings at least this much: smaller reads cost as much as this one. */
+export const DISK_READ_BYTES_MIN = 64 * KIB;
+
+/** Checked batches kept for readers near the end, all partitions together, in bytes of memory kept alive. */
+export const TAIL_CACHE_BYTES_MAX = 128 * MIB;
+
+/** Syncs under way at once: the thread pool has 16 threads, and slow syncs must not stop every read. */
+export const CONCURRENT_SYNCS_MAX = 12;
+
+/** Files kept open by sealed segments, all partitions together; beyond it the least recently used are closed. */
+export const OPEN_FILES_MAX = 512;
+
+/** A sync point becomes durable after at most this time, or this much written since. */
+export const SYNC_POINT_MS_MAX = 1_000;
+export const SYNC_POINT_BYTES_MAX = 64 * MIB;
+
+export const PARTITIONS_PER_TOPIC_MAX = 10_000;
+export const PARTITIONS_MAX = 20_000;
+export const TOPIC_PAGE_MAX = 1_000;
+export const TOPIC_PAGE_DEFAULT = 100;
+
+/** Reading over HTTP and gRPC. */
+export const READ_LIMIT_MAX = 10_000;
+export const READ_LIMIT_DEFAULT = 500;
+export const READ_BYTES_DEFAULT = MIB;
+export const READ_BYTES_MAX = 16 * MIB;
+export const READ_WAIT_MS_MAX = 30_000;
+export const READ_PARTITIONS_MAX = 256;
+export const CURSOR_CHARS_MAX = 4 * KIB;
+
+export const TIMEOUT_MS_DEFAULT = 30_000;
+export const TIMEOUT_MS_MAX = 300_000;
+
+/** Nested arrays and objects in a JSON value: deeper ones can overflow a parser's stack somewhere downstream. */
+export const JSON_DEPTH_MAX = 64;
+
+/** One line of NDJSON or text. Larger than any batch limit makes no sense: the record could not be stored. */
+export const LINE_BYTES_MAX = 16 * MIB;
+
+export const HEADER_TIMEOUT_MS = 10_000;
+export const HEADER_BYTES_MAX = 32 * KIB;
+export const HTTP_CONNECTIONS_MAX = 10_000;
+
+/** gRPC: receive windows (see performance notes in ARCHITECTURE.md) and what one peer may hold open. */
+export const GRPC_STREAM_WINDOW_BYTES = MIB;
+export const GRPC_CONNECTION_WINDOW_BYTES = 4 * MIB;
+export const GRPC_STREAMS_PER_SESSION_MAX = 100;
+export const GRPC_MESSAGE_BYTES_MAX = 20 * MIB;

@@ -1,0 +1,229 @@
+// The one interface below all doors: produce, fetch, topics. Facades decode, authenticate and render; everything else is
+// behind this file. Nothing here says where a partition lives: a broker may be local, remote, or another system.
+//
+// Refusals are values (`Result`). A promise of this interface never rejects for anything that a client did.
+
+import type { Facts, Result } from '@sluice/protocol/errors';
+import type { LeaderEpoch, NodeId, Offset, TopicId } from '@sluice/protocol/ids';
+
+/** `all`: durable as the topic's flush mode says. `leader`: accepted, before the sync. `none`: nobody waits for the answer. */
+export type Acks = 'all' | 'leader' | 'none';
+
+export type Isolation = 'read_uncommitted' | 'read_committed';
+
+export interface ProduceRequest {
+  readonly topic: string;
+  readonly partition: number;
+  /** One or more whole record batches (version 2). The broker owns the memory from here on and stamps it. */
+  readonly batches: Uint8Array;
+  readonly acks: Acks;
+  readonly timeoutMs: number;
+}
+
+export interface ProduceAck {
+  readonly baseOffset: Offset;
+  readonly count: number;
+  /** The append time on topics with LogAppendTime, else the largest timestamp of the request. */
+  readonly timestampMs: number;
+}
+
+export type ProduceCode =
+  | 'TOPIC_NOT_FOUND'
+  | 'PARTITION_NOT_FOUND'
+  | 'INVALID_REQUEST'
+  | 'INVALID_TIMESTAMP'
+  | 'CORRUPT_BATCH'
+  | 'UNSUPPORTED_COMPRESSION'
+  | 'RECORD_TOO_LARGE'
+  | 'THROTTLED'
+  | 'STORAGE_FAILED'
+  | 'DISK_FULL'
+  | 'NOT_LEADER'
+  | 'SHUTTING_DOWN'
+  | 'REQUEST_TIMED_OUT'
+  | 'INTERNAL';
+
+export interface FetchPosition {
+  readonly partition: number;
+  readonly offset: Offset;
+}
+
+export interface FetchRequest {
+  readonly topic: string;
+  readonly positions: readonly FetchPosition[];
+  /** Together for all positions; one batch is always given. */
+  readonly bytesMax: number;
+  readonly isolation: Isolation;
+  /** How long to wait while no position has anything. 0 answers at once. */
+  readonly waitMs: number;
+  /** Ends the wait early; the answer is then what is there (nothing). */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What one position got, in the order of the request. Whole batches: the first may begin below the offset asked for. */
+export interface FetchedPartition {
+  readonly partition: number;
+  readonly batches: readonly Uint8Array[];
+  /** The offset after the last batch; the offset asked for when there is none. */
+  readonly nextOffset: Offset;
+  readonly earliestOffset: Offset;
+  readonly highWatermark: Offset;
+  readonly lastStableOffset: Offset;
+}
+
+export type FetchCode =
+  | 'TOPIC_NOT_FOUND'
+  | 'PARTITION_NOT_FOUND'
+  | 'OFFSET_OUT_OF_RANGE'
+  | 'PARTITION_DAMAGED'
+  | 'STORAGE_FAILED'
+  | 'NOT_LEADER'
+  | 'SHUTTING_DOWN'
+  | 'INTERNAL';
+
+/** A refusal of one position carries `partition` in its facts and refuses the whole request. */
+export type FetchResult = Result<readonly FetchedPartition[], FetchCode>;
+
+export interface PartitionDescription {
+  readonly partition: number;
+  readonly leader: NodeId;
+  readonly leaderEpoch: LeaderEpoch;
+  readonly replicas: readonly NodeId[];
+  readonly isr: readonly NodeId[];
+  readonly earliestOffset: Offset;
+  readonly highWatermark: Offset;
+  readonly lastStableOffset: Offset;
+  readonly logEndOffset: Offset;
+}
+
+export type ConfigSource = 'topic' | 'broker' | 'default';
+
+export interface ConfigEntry {
+  readonly name: string;
+  readonly value: string;
+  readonly source: ConfigSource;
+}
+
+/** What every node knows of a topic without asking anybody. Replaced, never changed. */
+export interface TopicView {
+  readonly name: string;
+  readonly id: TopicId;
+  readonly partitionCount: number;
+  readonly replicationFactor: number;
+  readonly internal: boolean;
+  /** Largest batch in bytes, header included, as sent (max.message.bytes). */
+  readonly batchBytesMax: number;
+  /** Settings of the topic itself, in the spelling in which they read back. */
+  readonly config: Readonly<Record<string, string>>;
+}
+
+export interface TopicDescription extends TopicView {
+  readonly partitions: readonly PartitionDescription[];
+  /** Every setting in force with its source. */
+  readonly allConfig: readonly ConfigEntry[];
+}
+
+export interface CreateTopicRequest {
+  readonly name: string;
+  readonly partitionCount?: number | undefined;
+  readonly replicationFactor?: number | undefined;
+  readonly config?: Readonly<Record<string, string>> | undefined;
+}
+
+export interface AlterTopicRequest {
+  readonly name: string;
+  readonly partitionCount?: number | undefined;
+  /** null deletes a setting. */
+  readonly config?: Readonly<Record<string, string | null>> | undefined;
+}
+
+export interface ListTopicsRequest {
+  readonly prefix: string;
+  readonly internal: boolean;
+  readonly limit: number;
+  readonly after: string | null;
+}
+
+export interface TopicPage {
+  readonly topics: readonly TopicView[];
+  /** The name to continue after, or null when this was the last page. */
+  readonly nextAfter: string | null;
+}
+
+export type CreateTopicCode =
+  | 'INVALID_REQUEST'
+  | 'INVALID_TOPIC_NAME'
+  | 'INVALID_CONFIG'
+  | 'INVALID_PARTITION_COUNT'
+  | 'INVALID_REPLICATION_FACTOR'
+  | 'TOPIC_EXISTS'
+  | AdminFailure;
+export type AlterTopicCode = 'TOPIC_NOT_FOUND' | 'INVALID_CONFIG' | 'INVALID_PARTITION_COUNT' | AdminFailure;
+export type DeleteTopicCode = 'TOPIC_NOT_FOUND' | 'FORBIDDEN' | AdminFailure;
+type AdminFailure = 'STORAGE_FAILED' | 'DISK_FULL' | 'SHUTTING_DOWN' | 'INTERNAL';
+
+/** Which record a timestamp or a count from the end leads to. */
+export type OffsetQuery =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'timestamp'; readonly timestampMs: number }
+  /** `count` records before the high watermark (by offset), not below the log start. */
+  | { readonly kind: 'tail'; readonly count: number };
+
+export interface ListOffsetsRequest {
+  readonly topic: string;
+  /** Absent: all partitions. */
+  readonly partitions?: readonly number[] | undefined;
+  readonly query: OffsetQuery;
+}
+
+export interface PartitionOffsets {
+  readonly partition: number;
+  readonly earliestOffset: Offset;
+  readonly highWatermark: Offset;
+  readonly lastStableOffset: Offset;
+  /** Null where no record matches (a timestamp after the last record). */
+  readonly found: { readonly offset: Offset; readonly timestampMs: number } | null;
+}
+
+export type ListOffsetsCode = FetchCode;
+
+export interface BrokerView {
+  readonly nodeId: NodeId;
+  readonly rack: string;
+  readonly state: 'running' | 'draining';
+  readonly httpAddress: string;
+  readonly grpcAddress: string;
+}
+
+export interface ClusterView {
+  readonly clusterId: string;
+  readonly controller: NodeId;
+  readonly version: string;
+  readonly brokers: readonly BrokerView[];
+}
+
+export interface Broker {
+  produce(request: ProduceRequest): Promise<Result<ProduceAck, ProduceCode>>;
+  fetch(request: FetchRequest): Promise<FetchResult>;
+  listOffsets(request: ListOffsetsRequest): Promise<Result<readonly PartitionOffsets[], ListOffsetsCode>>;
+
+  /** From the node's copy of the metadata: no waiting. */
+  findTopic(name: string): TopicView | null;
+  listTopics(request: ListTopicsRequest): TopicPage;
+  describeTopic(name: string): Promise<Result<TopicDescription, 'TOPIC_NOT_FOUND' | 'SHUTTING_DOWN'>>;
+  createTopic(request: CreateTopicRequest): Promise<Result<TopicDescription, CreateTopicCode>>;
+  alterTopic(request: AlterTopicRequest): Promise<Result<TopicDescription, AlterTopicCode>>;
+  deleteTopic(name: string): Promise<Result<null, DeleteTopicCode>>;
+
+  cluster(): ClusterView;
+  /** Calls `listener` after every change of topics or leaders, until the returned function is called. */
+  watchMetadata(listener: () => void): () => void;
+  /** What keeps the broker from serving everything, in words; empty when it is ready. */
+  notReady(): readonly string[];
+}
+
+/** Facts that every door adds nothing to; kept here so that all of them spell the same. */
+export const offsetRangeFacts = (earliestOffset: Offset, highWatermark: Offset): Facts => ({
+  earliest_offset: earliestOffset,
+  high_watermark: highWatermark,
+});

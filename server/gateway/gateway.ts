@@ -1,0 +1,48 @@
+// What every door is given and what it gives back. node.ts starts the doors; a door never knows another one.
+
+import type { Logger } from '../base/logger.ts';
+import type { Metrics } from '../base/metrics.ts';
+import type { Broker } from '../broker/broker.ts';
+import type { Clock } from '../io/clock.ts';
+import type { Random } from '../io/random.ts';
+import type { BodyBudget } from './body-budget.ts';
+
+export interface GatewayContext {
+  readonly broker: Broker;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly metrics: Metrics;
+  /** One budget for request bodies held in memory, all doors together. */
+  readonly bodyBudget: BodyBudget;
+  readonly version: string;
+}
+
+export interface ListenAddress {
+  readonly host: string;
+  /** 0 picks a free port. */
+  readonly port: number;
+}
+
+/** A listening door. */
+export interface Listener {
+  /** HOST:PORT as bound. */
+  readonly address: string;
+  /** No new requests; long-lived reads are told (`draining`) and ended; resolves when requests under way are answered. */
+  drain(): Promise<void>;
+  /** Closes what is left. */
+  close(): Promise<void>;
+}
+
+/** Thrown by a door's listen function when the address cannot be bound; the command line says what to do about it. */
+export class ListenFailure extends Error {
+  override readonly name = 'ListenFailure';
+  readonly address: string;
+  readonly reason: 'in-use' | 'not-permitted' | 'not-available' | 'failed';
+
+  constructor(address: string, reason: ListenFailure['reason'], cause?: unknown) {
+    super(`cannot listen on ${address}: ${reason}`, { cause });
+    this.address = address;
+    this.reason = reason;
+  }
+}
