@@ -1,0 +1,253 @@
+// Kafka reads what we wrote, and we read what Kafka wrote; record by record the same, or one of the two is wrong.
+//
+// The segments that other tests left in SLUICE_SEGMENTS_DIR (or .work/segments) are judged file by file. The judge
+// itself is put to the proof with damaged copies: a judge that cannot accuse proves nothing.
+
+import { appendFile, copyFile, mkdir, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { BatchBuilder, decodeRecords, stampAppendTime, stampBatch, type Codec } from '@sluice/protocol/record';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { prepareKafka, type FileReport, type KafkaJudge } from './kafka-judge.ts';
+import { batchesOf, digestsOf, recordsOf, segmentFilesBelow } from './segment.ts';
+import { skipLoudly } from './tool.ts';
+
+const SEED = 20_260_101;
+const SEGMENTS_LEFT = process.env['SLUICE_SEGMENTS_DIR'] ?? new URL('../../.work/segments', import.meta.url).pathname;
+
+const prepared = await prepareKafka();
+if (!prepared.ok) skipLoudly('the Kafka judge', prepared.reason);
+
+interface Expectation {
+  readonly batch?: Record<string, unknown>;
+  readonly record?: {
+    readonly offset: number;
+    readonly timestamp: number;
+    readonly key: string | null;
+    readonly value: string | null;
+    readonly headers: readonly { readonly key: string; readonly value: string | null }[];
+  };
+}
+
+describe.skipIf(!prepared.ok)('with Kafka as the judge', () => {
+  let kafka: KafkaJudge;
+  let folder: string;
+  /** One folder a shape, as Kafka wrote it. */
+  let written: string[];
+
+  beforeAll(async () => {
+    if (!prepared.ok) return;
+    kafka = prepared.kafka;
+    folder = await mkdtemp(join(tmpdir(), 'sluice-kafka-'));
+    await kafka.write(join(folder, 'kafka'), SEED);
+    written = (await segmentFilesBelow(join(folder, 'kafka'))).filter(file => file.endsWith('.log')).map(dirname);
+  });
+
+  afterAll(async () => {
+    if (prepared.ok) await rm(folder, { recursive: true, force: true });
+  });
+
+  async function reportOn(file: string): Promise<FileReport> {
+    const report = (await kafka.inspect([file])).get(file);
+    if (report === undefined) throw new Error(`no report on ${file}`);
+    return report;
+  }
+
+  /** A private copy of one of Kafka's own segments, to be damaged. */
+  async function copyOf(shape: string, name: string): Promise<string> {
+    const source = join(folder, 'kafka', `${shape}-0`);
+    const target = join(folder, `${name}-0`);
+    await mkdir(target);
+    for (const file of await segmentFilesBelow(source)) await copyFile(file, join(target, basename(file)));
+    return join(target, '00000000000000000000');
+  }
+
+  test('we read every record that Kafka wrote, with none, gzip and zstd', async () => {
+    const readable = written.filter(shape => /^(none|gzip|zstd)-/.test(basename(shape)));
+    expect(readable).toHaveLength(3 * 2 * 3);
+    for (const shape of readable) {
+      const lines = (await readFile(join(shape, 'expected.jsonl'), 'utf8')).trimEnd().split('\n');
+      const expected = lines.map(line => JSON.parse(line) as Expectation);
+      const batches = batchesOf(await readFile(join(shape, '00000000000000000000.log')));
+      const seen: Expectation[] = [];
+      for (const batch of batches) {
+        const { baseOffset, lastOffset, byteLength, leaderEpoch, codec, timestampType, maxTimestamp } = batch;
+        const { producerId, producerEpoch, baseSequence, isTransactional, isControl, recordCount } = batch;
+        const header = { baseOffset, lastOffset, byteLength, leaderEpoch, codec, timestampType, maxTimestamp };
+        seen.push({
+          batch: { ...header, producerId, producerEpoch, baseSequence, isTransactional, isControl, recordCount },
+        });
+        for (const { offset, timestamp, key, value, headers } of recordsOf(batch)) {
+          const fields = { offset, timestamp, key: base64(key), value: base64(value) };
+          seen.push({
+            record: {
+              ...fields,
+              headers: headers.map(({ key: name, value: bytes }) => ({
+                key: base64(Buffer.from(name)) ?? '',
+                value: base64(bytes),
+              })),
+            },
+          });
+        }
+      }
+      expect({ shape, seen }).toEqual({ shape, seen: expected });
+      expect(seen.length).toBeGreaterThan(100);
+    }
+  });
+
+  test('a codec that we cannot inflate is named as such, not taken for damage', async () => {
+    const others = written.filter(shape => /^(snappy|lz4)-/.test(basename(shape)));
+    expect(others).toHaveLength(2 * 2 * 3);
+    for (const shape of others) {
+      const batches = batchesOf(await readFile(join(shape, '00000000000000000000.log')));
+      for (const batch of batches.filter(each => !each.isControl)) {
+        const decoded = decodeRecords(batch.bytes);
+        expect(decoded).toMatchObject({ ok: false, fault: { kind: 'unsupported-codec' } });
+      }
+    }
+  });
+
+  test.each<Codec>(['none', 'gzip', 'zstd'])('Kafka reads what our encoder wrote with %s', async codec => {
+    const log = join(folder, `encoder-${codec}-0`, '00000000000000000000.log');
+    await mkdir(dirname(log));
+    let offset = 0;
+    for (let index = 0; index < 50; index++) {
+      const identity = { id: 9_000 + (index % 3), epoch: 2, baseSequence: index };
+      const builder = new BatchBuilder({ codec, ...(index % 3 === 0 ? {} : { producer: identity }) });
+      for (let record = 0; record <= index; record++) {
+        builder.append({
+          key: record % 4 === 0 ? null : `key ü ${record % 7}`,
+          value: record % 5 === 0 ? null : Buffer.alloc(record * 17, index),
+          timestamp: 1_700_000_000_000 + index * 1_000 - record * 3,
+          headers: [
+            { key: 'trace', value: null },
+            { key: 'größe', value: Buffer.from([record, 0, 255]) },
+            { key: 'trace', value: '' },
+          ].slice(record % 4),
+        });
+      }
+      const batch = builder.build();
+      stampBatch(batch, { baseOffset: offset, leaderEpoch: 1 + Math.floor(index / 20) });
+      if (index % 10 === 9) stampAppendTime(batch, 1_700_000_100_000 + index);
+      offset += index + 1;
+      await appendFile(log, batch);
+    }
+    const report = await reportOn(log);
+    expect(report.findings).toEqual([]);
+    expect(report.batches).toEqual(await digestsOf(log));
+    expect(report.batches).toHaveLength(50);
+  });
+
+  test('Kafka has nothing to say against its own segments', async () => {
+    const files = await segmentFilesBelow(join(folder, 'kafka'));
+    for (const [file, report] of await kafka.inspect(files)) {
+      expect({ file, findings: report.findings }).toEqual({ file, findings: [] });
+      expect(report.entryCount).toBeGreaterThan(0);
+    }
+  });
+
+  describe('the judge accuses', () => {
+    test('a flipped bit in a record', async () => {
+      const path = await copyOf('none-CreateTime-plain', 'flipped-bit');
+      const bytes = await readFile(`${path}.log`);
+      const at = Math.floor(bytes.length / 2);
+      bytes.writeUInt8(bytes.readUInt8(at) ^ 0x10, at);
+      await writeFile(`${path}.log`, bytes);
+      const { findings } = await reportOn(`${path}.log`);
+      expect(findings.join('\n')).toMatch(/isvalid: false|threw/);
+    });
+
+    test('a torn tail', async () => {
+      const path = await copyOf('zstd-CreateTime-idempotent', 'torn-tail');
+      await truncate(`${path}.log`, (await readFile(`${path}.log`)).length - 7);
+      const { findings } = await reportOn(`${path}.log`);
+      expect(findings.join('\n')).toMatch(/invalid bytes at the end/);
+    });
+
+    test('an offset that is missing between two batches', async () => {
+      const path = await copyOf('none-CreateTime-plain', 'missing-batch');
+      const bytes = await readFile(`${path}.log`);
+      const batches = batchesOf(bytes);
+      await writeFile(
+        `${path}.log`,
+        Buffer.concat(batches.filter((_, index) => index !== 3).map(batch => batch.bytes)),
+      );
+      const { findings } = await reportOn(`${path}.log`);
+      expect(findings.join('\n')).toMatch(/Non-consecutive offsets/);
+    });
+
+    test('an index entry that names another batch', async () => {
+      const path = await copyOf('gzip-CreateTime-plain', 'wrong-position');
+      const index = await readFile(`${path}.index`);
+      index.writeInt32BE(index.readInt32BE(0) + 1, 0);
+      await writeFile(`${path}.index`, index);
+      expect((await reportOn(`${path}.index`)).findings.join('\n')).toMatch(/Mismatches in/);
+    });
+
+    test('an index whose last entry lies before its segment', async () => {
+      const path = await copyOf('none-CreateTime-plain', 'insane-index');
+      const index = await readFile(`${path}.index`);
+      index.writeInt32BE(-5, index.length - 8);
+      await writeFile(`${path}.index`, index);
+      const { findings } = await reportOn(`${path}.index`);
+      expect(findings.join('\n')).toMatch(/did not pass the sanity check/);
+    });
+
+    test('a time index whose timestamp is not the batch’s', async () => {
+      const path = await copyOf('none-CreateTime-plain', 'wrong-timestamp');
+      const index = await readFile(`${path}.timeindex`);
+      index.writeBigInt64BE(index.readBigInt64BE(0) + 1n, 0);
+      await writeFile(`${path}.timeindex`, index);
+      expect((await reportOn(`${path}.timeindex`)).findings.join('\n')).toMatch(/timestamp mismatch/);
+    });
+
+    test('a time index out of order', async () => {
+      const path = await copyOf('none-CreateTime-plain', 'time-order');
+      const index = await readFile(`${path}.timeindex`);
+      await writeFile(
+        `${path}.timeindex`,
+        Buffer.concat([index.subarray(12, 24), index.subarray(0, 12), index.subarray(24)]),
+      );
+      expect((await reportOn(`${path}.timeindex`)).findings.join('\n')).toMatch(/out of order timestamp/);
+    });
+
+    test('a time index entry beyond the log', async () => {
+      const path = await copyOf('none-CreateTime-plain', 'beyond');
+      const entry = Buffer.alloc(12);
+      entry.writeBigInt64BE(1_800_000_000_000n, 0);
+      entry.writeInt32BE(1_000_000, 8);
+      await appendFile(`${path}.timeindex`, entry);
+      expect((await reportOn(`${path}.timeindex`)).findings.join('\n')).toMatch(/not found in|threw/);
+    });
+  });
+
+  test('Kafka finds every segment sound that the other tests left, and reads the same records from it', async context => {
+    const files = await segmentFilesBelow(SEGMENTS_LEFT);
+    if (files.length === 0) {
+      skipLoudly('the segments of the other tests', `none in ${SEGMENTS_LEFT}: run npm test first`);
+      context.skip();
+    }
+    const reports = await kafka.inspect(files);
+    let batchCount = 0;
+    for (const [file, { findings, batches, entryCount }] of reports) {
+      const isLog = file.endsWith('.log');
+      // Of an index Kafka reads up to the first empty entry, and rounds down: one of ours is exactly its entries.
+      const { size } = await stat(file);
+      const expected = isLog ? await digestsOf(file) : [];
+      const entries = isLog ? expected.length : size / (file.endsWith('.timeindex') ? 12 : 8);
+      expect({ file, findings, batches, entryCount }).toEqual({
+        file,
+        findings: [],
+        batches: expected,
+        entryCount: entries,
+      });
+      batchCount += batches.length;
+    }
+    expect(batchCount).toBeGreaterThan(0);
+    process.stderr.write(`Kafka read ${batchCount} batches in ${files.length} files of ${SEGMENTS_LEFT}\n`);
+  });
+});
+
+function base64(bytes: Uint8Array | null): string | null {
+  return bytes === null ? null : Buffer.from(bytes).toString('base64');
+}

@@ -1,0 +1,43 @@
+// Runs a tool that is not ours to its end, and says how it went. Never throws: a missing tool is an outcome.
+
+import { execFile } from 'node:child_process';
+
+export interface ToolOutcome {
+  /** Null when it could not be started or was stopped at the time limit. */
+  readonly status: number | null;
+  /** Standard output and standard error. */
+  readonly output: string;
+}
+
+export interface ToolOptions {
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly timeoutMs: number;
+}
+
+const OUTPUT_BYTES_MAX = 64 * 1024 * 1024;
+
+export function outcomeOf(tool: string, words: readonly string[], options: ToolOptions): Promise<ToolOutcome> {
+  return new Promise(resolve => {
+    execFile(
+      tool,
+      words,
+      {
+        cwd: options.cwd,
+        env: { ...process.env, ...options.env },
+        timeout: options.timeoutMs,
+        maxBuffer: OUTPUT_BYTES_MAX,
+      },
+      (error, stdout, stderr) => {
+        const output = `${stdout}${stderr}`;
+        if (error === null) resolve({ status: 0, output });
+        else resolve({ status: typeof error.code === 'number' ? error.code : null, output: output || error.message });
+      },
+    );
+  });
+}
+
+/** A judge that cannot run must be seen: the reason goes to the terminal, around the test runner's own reporting. */
+export function skipLoudly(judge: string, reason: string): void {
+  process.stderr.write(`\nSKIPPED ${judge}: ${reason}\n`);
+}
