@@ -1,6 +1,15 @@
-// The broker's settings after flags, environment, file and defaults were merged and checked.
+// The broker's settings: which there are, how flags, environment, file and defaults are merged, and what is refused.
+//
+//   flag --data-dir  >  SLUICE_DATA_DIR  >  `data-dir:` in the YAML file  >  default
+//
+// Guarantees: a Config that comes out of resolveConfig was checked, one setting at a time and in combination; every value
+// knows where it came from; an unknown key in the file or the environment is a fault, because a misspelt setting that is
+// ignored is worse than a broker that does not start. Reading files and variables is the caller's: nothing here touches
+// the world. Relies on the topic settings table for what may stand under `topic-defaults:`.
 
-import type { LogLevel } from './base/logger.ts';
+import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { type LogLevel, logLevels } from './base/logger.ts';
+import { nearestName } from './base/nearest-name.ts';
 import type { ListenAddress } from './gateway/gateway.ts';
 
 export interface Config {
@@ -22,3 +31,444 @@ export interface Config {
 }
 
 export const VERSION = '0.1.0';
+
+/** Read by client commands from the same environment; never the broker's. */
+const CLIENT_VARIABLES: ReadonlySet<string> = new Set(['SLUICE_SERVER', 'SLUICE_TOKEN']);
+
+const NODE_ID_MAX = 0x7fffffff;
+const PORT_MAX = 65_535;
+
+export type SettingSource =
+  | { readonly kind: 'flag'; readonly flag: string }
+  | { readonly kind: 'environment'; readonly variable: string }
+  | { readonly kind: 'file'; readonly path: string; readonly line: number }
+  | { readonly kind: 'default' };
+
+export interface ConfigFault {
+  readonly source: SettingSource;
+  /** `value`: this setting can never be right as it is. `combination`: it does not go with the others. */
+  readonly kind: 'value' | 'combination';
+  /** What is wrong and what would be right, as one sentence that follows the source. */
+  readonly detail: string;
+}
+
+/** One setting after merging, in the spelling in which the file takes it. */
+export interface MergedSetting {
+  readonly key: string;
+  readonly value: string | number | boolean | readonly string[];
+  readonly source: SettingSource;
+}
+
+export interface ConfigSources {
+  /** Values as given on the command line, by flag name without dashes. A switch is `true`. */
+  readonly flags: ReadonlyMap<string, readonly string[]>;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly file: { readonly path: string; readonly text: string } | null;
+}
+
+export type ConfigResolution =
+  | { readonly ok: true; readonly config: Config; readonly settings: readonly MergedSetting[] }
+  | { readonly ok: false; readonly faults: readonly ConfigFault[] };
+
+type Reading<T> = { readonly ok: true; readonly value: T } | { readonly ok: false; readonly detail: string };
+
+const good = <T>(value: T): Reading<T> => ({ ok: true, value });
+const bad = (detail: string): { readonly ok: false; readonly detail: string } => ({ ok: false, detail });
+
+/** One row a setting: everything that the command line, its help and its completion need to know about it. */
+export interface SettingRow {
+  readonly key: string;
+  /** What stands for the value in help; null for a switch. */
+  readonly placeholder: string | null;
+  readonly isList: boolean;
+  readonly choices: readonly string[];
+  readonly summary: string;
+  readonly fallback: readonly string[];
+}
+
+const row = (key: string, placeholder: string | null, fallback: readonly string[], summary: string): SettingRow => ({
+  key,
+  placeholder,
+  isList: false,
+  choices: [],
+  summary,
+  fallback,
+});
+
+export const settingRows: readonly SettingRow[] = [
+  row('data-dir', 'DIR', ['./data'], 'where records and metadata are kept'),
+  row('node-id', 'N', ['1'], 'this node in its cluster'),
+  row('rack', 'NAME', [''], 'where this node stands, for spreading replicas'),
+  row('http', 'HOST:PORT', ['127.0.0.1:8080'], 'address of the HTTP door; port 0 picks a free one'),
+  row('grpc', 'HOST:PORT', ['127.0.0.1:9090'], 'address of the gRPC door'),
+  row('management', 'HOST:PORT', ['127.0.0.1:8081'], 'address of /livez, /readyz and /metrics'),
+  { ...row('allow-origin', 'URL', [], 'an origin whose pages may call the HTTP door'), isList: true },
+  { ...row('host-name', 'NAME', [], 'a name under which the HTTP door may be reached'), isList: true },
+  row('insecure', null, ['false'], 'allow addresses beyond loopback although nobody is authenticated'),
+  { ...row('log-level', 'LEVEL', ['info'], 'least severity that is logged to standard error'), choices: logLevels },
+];
+
+const TOPIC_DEFAULTS_KEY = 'topic-defaults';
+
+const variableOf = (key: string): string => `SLUICE_${key.toUpperCase().replaceAll('-', '_')}`;
+
+/** Names a file of settings; itself no setting of the file. */
+export const CONFIG_FILE_VARIABLE = variableOf('config');
+
+export const describeSource = (source: SettingSource): string => {
+  if (source.kind === 'flag') return `flag --${source.flag}`;
+  if (source.kind === 'environment') return `environment variable ${source.variable}`;
+  return source.kind === 'file' ? `${source.path} line ${source.line}` : 'default';
+};
+
+interface RawSetting {
+  readonly values: readonly string[];
+  readonly source: SettingSource;
+}
+
+interface FileSettings {
+  readonly settings: ReadonlyMap<string, RawSetting>;
+  readonly topicDefaults: ReadonlyMap<string, RawSetting>;
+}
+
+/** Merges and checks. All faults are reported, not only the first: each start tells everything that is wrong. */
+export const resolveConfig = (sources: ConfigSources): ConfigResolution => {
+  const faults: ConfigFault[] = [];
+  const file = sources.file === null ? NO_FILE : readFile(sources.file, faults);
+  const environment = readEnvironment(sources.environment, faults);
+  const merged: MergedSetting[] = [];
+
+  const take = <T extends MergedSetting['value'], U = T>(
+    key: string,
+    read: (values: readonly string[]) => Reading<U>,
+    show: (value: U) => T,
+  ): { readonly value: U; readonly source: SettingSource } | null => {
+    const raw = pick(key, sources.flags, environment, file.settings);
+    const reading = read(raw.values);
+    if (!reading.ok) {
+      faults.push({ source: raw.source, kind: 'value', detail: `${key}: ${reading.detail}` });
+      return null;
+    }
+    merged.push({ key, value: show(reading.value), source: raw.source });
+    return { value: reading.value, source: raw.source };
+  };
+
+  const dataDir = take('data-dir', readDirectory, same);
+  const nodeId = take('node-id', readNodeId, same);
+  const rack = take('rack', readText, same);
+  const http = take('http', readAddress, formatAddress);
+  const grpc = take('grpc', readAddress, formatAddress);
+  const management = take('management', readAddress, formatAddress);
+  const allowOrigins = take('allow-origin', readOrigins, same);
+  const hostNames = take('host-name', readHostNames, same);
+  const insecure = take('insecure', readSwitch, same);
+  const logLevel = take('log-level', readLogLevel, same);
+  const topicDefaults = readTopicDefaults(file.topicDefaults, merged, faults);
+
+  const doors = [
+    { key: 'http', door: http },
+    { key: 'grpc', door: grpc },
+    { key: 'management', door: management },
+  ];
+  for (const [index, { key, door }] of doors.entries()) {
+    if (door === null) continue;
+    if (insecure?.value === false && !isLoopback(door.value.host)) {
+      const detail =
+        `${key}: ${formatAddress(door.value)} can be reached from other machines and nobody is authenticated; ` +
+        'bind to 127.0.0.1, or say --insecure to accept that';
+      faults.push({ source: door.source, kind: 'combination', detail });
+    }
+    for (const earlier of doors.slice(0, index)) {
+      if (earlier.door === null || !collide(earlier.door.value, door.value)) continue;
+      const detail = `${key}: ${formatAddress(door.value)} is taken by ${earlier.key}; choose another port`;
+      faults.push({ source: door.source, kind: 'combination', detail });
+    }
+  }
+
+  if (
+    faults.length > 0 ||
+    dataDir === null ||
+    nodeId === null ||
+    rack === null ||
+    http === null ||
+    grpc === null ||
+    management === null ||
+    allowOrigins === null ||
+    hostNames === null ||
+    insecure === null ||
+    logLevel === null
+  ) {
+    return { ok: false, faults };
+  }
+  const config: Config = {
+    dataDir: dataDir.value,
+    nodeId: nodeId.value,
+    rack: rack.value,
+    http: http.value,
+    grpc: grpc.value,
+    management: management.value,
+    allowOrigins: allowOrigins.value,
+    hostNames: hostNames.value,
+    insecure: insecure.value,
+    logLevel: logLevel.value,
+    topicDefaults,
+  };
+  return { ok: true, config, settings: merged };
+};
+
+/** A file of settings that gives the same broker, each setting with its source behind it. */
+export const printConfig = (settings: readonly MergedSetting[]): string => {
+  const isTopicDefault = (setting: MergedSetting): boolean => setting.key.startsWith(`${TOPIC_DEFAULTS_KEY}.`);
+  const line = (key: string, setting: MergedSetting): string =>
+    // JSON is YAML: quoted strings and flow lists need no second set of quoting rules.
+    `${key}: ${JSON.stringify(setting.value)} # ${describeSource(setting.source)}\n`;
+  let text = '';
+  for (const setting of settings) if (!isTopicDefault(setting)) text += line(setting.key, setting);
+  const topicDefaults = settings.filter(isTopicDefault);
+  if (topicDefaults.length === 0) return `${text}${TOPIC_DEFAULTS_KEY}: {} # default\n`;
+  text += `${TOPIC_DEFAULTS_KEY}:\n`;
+  for (const setting of topicDefaults) {
+    text += `  ${line(setting.key.slice(TOPIC_DEFAULTS_KEY.length + 1), setting)}`;
+  }
+  return text;
+};
+
+export const isLoopback = (host: string): boolean =>
+  host === 'localhost' || host === '::1' || /^127(?:\.\d{1,3}){3}$/.test(host);
+
+/** True for the addresses that mean every interface of the machine. */
+export const isWildcard = (host: string): boolean => host === '0.0.0.0' || host === '::';
+
+/** HOST:PORT, with brackets around an IPv6 host. */
+export const formatAddress = (address: ListenAddress): string =>
+  `${address.host.includes(':') ? `[${address.host}]` : address.host}:${address.port}`;
+
+const NO_FILE: FileSettings = { settings: new Map(), topicDefaults: new Map() };
+
+const same = <T>(value: T): T => value;
+
+const pick = (
+  key: string,
+  flags: ConfigSources['flags'],
+  environment: ReadonlyMap<string, RawSetting>,
+  file: ReadonlyMap<string, RawSetting>,
+): RawSetting => {
+  const flag = flags.get(key);
+  if (flag !== undefined) return { values: flag, source: { kind: 'flag', flag: key } };
+  const given = environment.get(key) ?? file.get(key);
+  if (given !== undefined) return given;
+  const fallback = settingRows.find(setting => setting.key === key)?.fallback ?? [];
+  return { values: fallback, source: { kind: 'default' } };
+};
+
+const readEnvironment = (
+  environment: ConfigSources['environment'],
+  faults: ConfigFault[],
+): ReadonlyMap<string, RawSetting> => {
+  const byVariable = new Map(settingRows.map(setting => [variableOf(setting.key), setting]));
+  const found = new Map<string, RawSetting>();
+  for (const [variable, text] of Object.entries(environment)) {
+    if (!variable.startsWith('SLUICE_') || text === undefined) continue;
+    if (CLIENT_VARIABLES.has(variable) || variable === CONFIG_FILE_VARIABLE) continue;
+    const source: SettingSource = { kind: 'environment', variable };
+    const setting = byVariable.get(variable);
+    if (setting === undefined) {
+      const detail =
+        variable === variableOf(TOPIC_DEFAULTS_KEY)
+          ? 'topic defaults can only be set in a file (--config)'
+          : `there is no such setting${didYouMean(variable, [...byVariable.keys()])}; unset it`;
+      faults.push({ source, kind: 'value', detail });
+      continue;
+    }
+    found.set(setting.key, { values: setting.isList ? splitList(text) : [text], source });
+  }
+  return found;
+};
+
+const splitList = (text: string): string[] =>
+  text
+    .split(',')
+    .map(part => part.trim())
+    .filter(part => part !== '');
+
+const readFile = (file: { readonly path: string; readonly text: string }, faults: ConfigFault[]): FileSettings => {
+  const lines = new LineCounter();
+  const document = parseDocument(file.text, { lineCounter: lines });
+  const at = (position: number): SettingSource => ({
+    kind: 'file',
+    path: file.path,
+    line: lines.linePos(position).line,
+  });
+  for (const error of document.errors) {
+    faults.push({ source: at(error.pos[0]), kind: 'value', detail: `not YAML: ${firstLine(error.message)}` });
+  }
+  if (document.errors.length > 0) return NO_FILE;
+  const { contents } = document;
+  // An empty file, or one of comments alone, sets nothing.
+  if (contents === null || (isScalar(contents) && contents.value === null)) return NO_FILE;
+  if (!isMap(contents)) {
+    faults.push({
+      source: at(0),
+      kind: 'value',
+      detail: 'the file must be a map of settings, as in `data-dir: ./data`',
+    });
+    return NO_FILE;
+  }
+  const settings = new Map<string, RawSetting>();
+  let topicDefaults: ReadonlyMap<string, RawSetting> = new Map();
+  for (const { key, value } of contents.items) {
+    const name = isScalar(key) ? String(key.value) : String(key);
+    const source = at((key as Node).range?.[0] ?? 0);
+    if (name === TOPIC_DEFAULTS_KEY) {
+      topicDefaults = readTopicDefaultsNode(value, source, at, faults);
+      continue;
+    }
+    const setting = settingRows.find(candidate => candidate.key === name);
+    if (setting === undefined) {
+      const known = [...settingRows.map(candidate => candidate.key), TOPIC_DEFAULTS_KEY];
+      faults.push({
+        source,
+        kind: 'value',
+        detail: `there is no setting "${name}"${didYouMean(name, known)}; remove it`,
+      });
+      continue;
+    }
+    const values = nodeValues(value, setting.isList);
+    if (values === null) {
+      const detail = `${name}: needs ${setting.isList ? 'one value or a list of values' : 'one value'}`;
+      faults.push({ source, kind: 'value', detail });
+      continue;
+    }
+    settings.set(name, { values, source });
+  }
+  return { settings, topicDefaults };
+};
+
+const readTopicDefaultsNode = (
+  node: unknown,
+  source: SettingSource,
+  at: (position: number) => SettingSource,
+  faults: ConfigFault[],
+): ReadonlyMap<string, RawSetting> => {
+  const found = new Map<string, RawSetting>();
+  if (isScalar(node) && node.value === null) return found;
+  if (!isMap(node)) {
+    faults.push({
+      source,
+      kind: 'value',
+      detail: `${TOPIC_DEFAULTS_KEY}: needs a map, as in \`retention.ms: 86400000\``,
+    });
+    return found;
+  }
+  for (const { key, value } of node.items) {
+    const name = isScalar(key) ? String(key.value) : String(key);
+    const entrySource = at((key as Node).range?.[0] ?? 0);
+    const values = nodeValues(value, false);
+    if (values === null)
+      faults.push({ source: entrySource, kind: 'value', detail: `${TOPIC_DEFAULTS_KEY}: ${name} needs one value` });
+    else found.set(name, { values, source: entrySource });
+  }
+  return found;
+};
+
+/** The text of a scalar (its own spelling: a number keeps its digits) or of each in a list; null for anything else. */
+const nodeValues = (node: unknown, isList: boolean): string[] | null => {
+  if (isScalar(node)) {
+    if (node.value === null) return null;
+    return [typeof node.value === 'string' ? node.value : (node.source ?? JSON.stringify(node.value))];
+  }
+  if (!isList || !isSeq(node)) return null;
+  const values: string[] = [];
+  for (const item of node.items) {
+    const value = nodeValues(item, false)?.[0];
+    if (value === undefined) return null;
+    values.push(value);
+  }
+  return values;
+};
+
+const readTopicDefaults = (
+  raw: ReadonlyMap<string, RawSetting>,
+  merged: MergedSetting[],
+  faults: ConfigFault[],
+): Readonly<Record<string, string>> => {
+  const checked: Record<string, string> = {};
+  for (const [name, { values, source }] of raw) {
+    const value = values[0] ?? '';
+    checked[name] = value;
+    merged.push({ key: `${TOPIC_DEFAULTS_KEY}.${name}`, value, source });
+  }
+  return checked;
+};
+
+const readText = (values: readonly string[]): Reading<string> => good(values[0] ?? '');
+
+const readDirectory = (values: readonly string[]): Reading<string> => {
+  const text = values[0] ?? '';
+  return text === '' || text.includes('\0') ? bad('needs the path of a directory') : good(text);
+};
+
+const readNodeId = (values: readonly string[]): Reading<number> => {
+  const text = values[0] ?? '';
+  const id = Number(text);
+  if (!/^\d{1,10}$/.test(text) || id > NODE_ID_MAX) {
+    return bad(`"${text}" is not a node id; use a whole number from 0 to ${NODE_ID_MAX}`);
+  }
+  return good(id);
+};
+
+const readSwitch = (values: readonly string[]): Reading<boolean> => {
+  const text = values[0] ?? '';
+  if (text === 'true' || text === '1') return good(true);
+  if (text === 'false' || text === '0') return good(false);
+  return bad(`"${text}" is neither true nor false`);
+};
+
+const readLogLevel = (values: readonly string[]): Reading<LogLevel> => {
+  const text = values[0] ?? '';
+  const level = logLevels.find(candidate => candidate === text);
+  return level === undefined ? bad(`"${text}" is none of ${logLevels.join(', ')}`) : good(level);
+};
+
+const readAddress = (values: readonly string[]): Reading<ListenAddress> => {
+  const text = values[0] ?? '';
+  const match = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s/]+)):(\d{1,5})$/.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  if (host === undefined || port > PORT_MAX) {
+    return bad(`"${text}" is not an address; use HOST:PORT or [IPV6]:PORT with a port from 0 to ${PORT_MAX}`);
+  }
+  return good({ host: host.toLowerCase(), port });
+};
+
+const readOrigins = (values: readonly string[]): Reading<readonly string[]> => {
+  for (const text of values) {
+    const url = URL.canParse(text) ? new URL(text) : null;
+    if (url === null || (url.protocol !== 'http:' && url.protocol !== 'https:') || url.origin !== text) {
+      return bad(`"${text}" is not an origin; use http(s)://HOST[:PORT] without a path, as in https://app.example.org`);
+    }
+  }
+  return good([...values]);
+};
+
+const readHostNames = (values: readonly string[]): Reading<readonly string[]> => {
+  for (const text of values) {
+    if (!/^(?=.{1,253}$)[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?$/.test(text)) {
+      return bad(`"${text}" is not a host name; use a name without a port, as in sluice.example.org`);
+    }
+  }
+  return good(values.map(name => name.toLowerCase()));
+};
+
+/** Two listeners cannot share a port on one address, nor where one of them takes every address. */
+const collide = (one: ListenAddress, other: ListenAddress): boolean =>
+  one.port !== 0 &&
+  one.port === other.port &&
+  (one.host === other.host || isWildcard(one.host) || isWildcard(other.host));
+
+const firstLine = (text: string): string => text.split('\n', 1)[0] ?? '';
+
+const didYouMean = (name: string, known: readonly string[]): string => {
+  const candidate = nearestName(name, known);
+  return candidate === null ? '' : ` (did you mean "${candidate}"?)`;
+};

@@ -1,0 +1,32 @@
+#!/usr/bin/env node
+// The launcher: plain old JavaScript that any Node can parse, so that one which is too old says so in one line instead
+// of a syntax error. It prepares what must be set before anything else runs, then hands over to main.ts.
+'use strict';
+
+var NEEDED = [22, 18];
+// Storage syncs and reads run in the thread pool: with the default of 4, four slow syncs would stop every read.
+var POOL_THREADS = '16';
+
+var found = process.versions.node.split('.').map(Number);
+if (found[0] < NEEDED[0] || (found[0] === NEEDED[0] && found[1] < NEEDED[1])) {
+  process.stderr.write(
+    'sluice: needs Node ' +
+      NEEDED.join('.') +
+      ' or later, found ' +
+      process.versions.node +
+      ' at ' +
+      process.execPath +
+      '\n',
+  );
+  process.exit(1);
+}
+
+// The pool reads it when it is first used, which loading a module may already be.
+if (!process.env.UV_THREADPOOL_SIZE) process.env.UV_THREADPOOL_SIZE = POOL_THREADS;
+
+import('./main.ts').catch(function (error) {
+  // Anything else is main.ts's own to judge: thrown again, it ends there.
+  if (!error || error.code !== 'ERR_MODULE_NOT_FOUND') throw error;
+  process.stderr.write('sluice: a part is missing, run `npm ci` first (' + error.message + ')\n');
+  process.exit(1);
+});
