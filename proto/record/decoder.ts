@@ -64,6 +64,8 @@ export type DecodedRecords = { ok: true; records: StoredRecord[] } | { ok: false
 export const NO_HEADERS: readonly Header[] = Object.freeze([]);
 
 const NULL_AT = -1;
+/** Up to here a loop over ASCII is quicker than the call into Node; header keys are short. */
+const LOOPED_TEXT_BYTES = 24;
 const WHOLE_HEADER = { bytesMax: Number.MAX_SAFE_INTEGER, verifyCrc: false };
 
 export class RecordCursor implements ByteSpan {
@@ -294,5 +296,11 @@ function view(bytes: Uint8Array, start: number, end: number): Uint8Array {
 }
 
 function text(bytes: Uint8Array, start: number, end: number): string {
+  if (end - start <= LOOPED_TEXT_BYTES) {
+    let ascii = '';
+    let at = start;
+    for (; at < end && bytes[at]! < 0x80; at++) ascii += String.fromCharCode(bytes[at]!);
+    if (at === end) return ascii;
+  }
   return Buffer.from(bytes.buffer, bytes.byteOffset + start, end - start).toString('utf8');
 }

@@ -101,11 +101,14 @@ export class BatchBuilder {
   private count = 0;
   private baseTimestamp = 0;
   private maxTimestamp = 0;
+  /** A guess that costs or saves time only: records of one producer are mostly alike. */
+  private expectsAscii = true;
 
   constructor(options: BatchOptions = {}) {
     const { codec = 'none', initialBytes = INITIAL_BYTES, producer = null, isTransactional = false } = options;
     if (!isCodecSupported(codec)) throw new RangeError(`batches cannot be compressed with ${codec} here`);
     if (isTransactional && producer === null) throw new RangeError('a transactional batch needs a producer');
+    if (producer !== null) assertProducer(producer);
     this.codec = codec;
     this.isTransactional = isTransactional;
     this.producer = producer;
@@ -140,8 +143,9 @@ export class BatchBuilder {
     }
     const start = this.length;
     this.makeRoom(start + writableBytes(record));
-    const end = this.writeAsAscii(record, timestampDelta);
-    this.length = end < 0 ? this.writeMeasured(record, timestampDelta) : end;
+    let end = this.expectsAscii ? this.writeAsAscii(record, timestampDelta) : -1;
+    if (end < 0) end = this.writeMeasured(record, timestampDelta);
+    this.length = end;
     this.count++;
     if (timestamp > this.maxTimestamp) this.maxTimestamp = timestamp;
     return this.length - start;
@@ -160,6 +164,7 @@ export class BatchBuilder {
 
   /** Who signs the batch in the making; Kafka's producers decide that only when a batch is about to be sent. */
   setProducer(producer: ProducerStamp): void {
+    assertProducer(producer);
     this.producer = producer;
   }
 
@@ -279,6 +284,7 @@ export class BatchBuilder {
     const headers = record.headers ?? [];
     const keyLength = bytesOf(record.key);
     const valueLength = bytesOf(record.value);
+    this.expectsAscii = keyLength === unitsOf(record.key) && valueLength === unitsOf(record.value);
     const body =
       1 +
       varlongBytes(timestampDelta) +
@@ -319,6 +325,7 @@ export interface EpochStart {
 
 /** The batch that begins a leader's term: stamped already, without records, spanning no offset. */
 export function encodeEpochStart(start: EpochStart): Uint8Array {
+  if (!Number.isSafeInteger(start.timestamp)) throw new RangeError(`timestamp ${start.timestamp}`);
   const batch = new Uint8Array(BATCH_HEADER_BYTES);
   writeInt32(batch, LENGTH_AT, BATCH_HEADER_BYTES - BATCH_LENGTH_PREFIX);
   batch[MAGIC_AT] = BATCH_MAGIC;
@@ -332,6 +339,12 @@ export function encodeEpochStart(start: EpochStart): Uint8Array {
   stampBatch(batch, { baseOffset: start.baseOffset, leaderEpoch: start.epoch });
   sealBatch(batch);
   return batch;
+}
+
+function assertProducer({ id, epoch, baseSequence }: ProducerStamp): void {
+  if (!Number.isSafeInteger(id) || id < 0) throw new RangeError(`producer id ${id}`);
+  if (epoch !== (epoch & 0x7fff)) throw new RangeError(`producer epoch ${epoch}`);
+  if (baseSequence !== (baseSequence & 0x7fffffff)) throw new RangeError(`base sequence ${baseSequence}`);
 }
 
 function seal(batch: Uint8Array): Uint8Array {

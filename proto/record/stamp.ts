@@ -2,6 +2,7 @@
 //
 // Base offset and leader epoch lie before the CRC, so stamping leaves it valid. Log-append time lies inside it: the CRC
 // is computed again over the whole batch, which is what those topics pay. The records are never touched.
+// A stamp that the format cannot hold is a broken invariant of the caller: a RangeError, before a byte is written.
 
 import { crc32c } from './crc32c.ts';
 import {
@@ -25,12 +26,16 @@ export interface LeaderStamp {
 }
 
 export function stampBatch(batch: Uint8Array, stamp: LeaderStamp): void {
-  writeInt64(batch, BASE_OFFSET_AT, stamp.baseOffset);
-  writeInt32(batch, LEADER_EPOCH_AT, stamp.leaderEpoch);
+  const { baseOffset, leaderEpoch } = stamp;
+  if (!Number.isSafeInteger(baseOffset) || baseOffset < 0) throw new RangeError(`base offset ${baseOffset}`);
+  if (leaderEpoch !== (leaderEpoch | 0) || leaderEpoch < 0) throw new RangeError(`leader epoch ${leaderEpoch}`);
+  writeInt64(batch, BASE_OFFSET_AT, baseOffset);
+  writeInt32(batch, LEADER_EPOCH_AT, leaderEpoch);
 }
 
 /** From here on every record of the batch counts as written at `timestamp`. */
 export function stampAppendTime(batch: Uint8Array, timestamp: number): void {
+  if (!Number.isSafeInteger(timestamp)) throw new RangeError(`timestamp ${timestamp}`);
   writeInt16(batch, ATTRIBUTES_AT, readAttributes(batch, 0) | LOG_APPEND_TIME_BIT);
   writeInt64(batch, MAX_TIMESTAMP_AT, timestamp);
   sealBatch(batch);

@@ -1,0 +1,137 @@
+// How fast records go into and come out of a batch, and how fast bytes are checksummed: `node bench/micro/record.ts`.
+//
+// Each line is the median of several rounds, the spread beside it. Every measurement uses what it computes (a sum that
+// is compared at the end), so that nothing can be optimised away. Figures of a shared machine are hints.
+
+import {
+  BatchBuilder,
+  CRC32C_IS_NATIVE,
+  RecordCursor,
+  crc32c,
+  crc32cPortable,
+  decodeRecords,
+  encodeBatch,
+  inspectBatch,
+  murmur2,
+  type RecordInput,
+} from '../../proto/record/index.ts';
+
+const ROUNDS = 15;
+const ROUND_MS = 150;
+const RECORDS_PER_BATCH = 2_000;
+const VALUE_BYTES = 100;
+
+const bytesValue = Uint8Array.from({ length: VALUE_BYTES }, (_, index) => 32 + (index % 90));
+const textValue = Buffer.from(bytesValue).toString('latin1');
+const cyrillicValue = 'д'.repeat(VALUE_BYTES / 2);
+
+/** Runs `work` (which answers how many units it did) for a while, several times; units a second. */
+function measure(name: string, unit: 'records' | 'bytes' | 'calls', work: () => number): void {
+  const rates: number[] = [];
+  for (let round = -3; round < ROUNDS; round++) {
+    const from = process.hrtime.bigint();
+    let units = 0;
+    let elapsedMs = 0;
+    while (elapsedMs < ROUND_MS) {
+      units += work();
+      elapsedMs = Number(process.hrtime.bigint() - from) / 1e6;
+    }
+    if (round >= 0) rates.push((units / elapsedMs) * 1000);
+  }
+  rates.sort((a, b) => a - b);
+  const [scale, label] = unit === 'bytes' ? [1e9, 'GB/s'] : [1e6, `M ${unit}/s`];
+  const show = (rate: number | undefined): string => ((rate ?? 0) / scale).toFixed(2);
+  const median = show(rates[rates.length >> 1]);
+  console.log(
+    `${name.padEnd(58)} ${median.padStart(8)} ${label.padEnd(12)} (${show(rates[0])} to ${show(rates.at(-1))})`,
+  );
+}
+
+function encoding(records: readonly RecordInput[]): () => number {
+  const builder = new BatchBuilder({ initialBytes: 262_144 });
+  return () => {
+    for (const record of records) builder.append(record);
+    if (builder.build().length < records.length * 10) throw new Error('the batch is too short to hold its records');
+    return records.length;
+  };
+}
+
+function manyOf(key: RecordInput['key'], value: RecordInput['value'], headers?: RecordInput['headers']): RecordInput[] {
+  return Array.from({ length: RECORDS_PER_BATCH }, (_, index) => {
+    const timestamp = 1_700_000_000_000 + (index >> 4);
+    return headers === undefined ? { key, value, timestamp } : { key, value, timestamp, headers };
+  });
+}
+
+const plain = manyOf(null, bytesValue);
+const headers = [{ key: 'trace', value: '0af7651916cd43dd' }];
+const batch = encodeBatch(plain);
+const batchWithHeaders = encodeBatch(manyOf('key-17', bytesValue, headers));
+const zstdBatch = encodeBatch(plain, { codec: 'zstd' });
+
+console.log(`${RECORDS_PER_BATCH} records a batch, values of ${VALUE_BYTES} bytes, native CRC: ${CRC32C_IS_NATIVE}\n`);
+measure('encode, value as bytes, no key', 'records', encoding(plain));
+measure('encode, value as ASCII text, no key', 'records', encoding(manyOf(null, textValue)));
+measure('encode, value as ASCII text, short key', 'records', encoding(manyOf('key-17', textValue)));
+measure('encode, value as bytes, short key, one header', 'records', encoding(manyOf('key-17', bytesValue, headers)));
+measure('encode, value as non-ASCII text, no key', 'records', encoding(manyOf(null, cyrillicValue)));
+
+function walking(bytes: Uint8Array): () => number {
+  return () => {
+    const opened = RecordCursor.open(bytes);
+    if (!opened.ok) throw new Error(opened.fault.kind);
+    const { cursor } = opened;
+    let sum = 0;
+    while (cursor.next()) sum += cursor.valueEnd - cursor.valueStart;
+    if (sum !== RECORDS_PER_BATCH * VALUE_BYTES || cursor.fault !== null) throw new Error('values were lost');
+    return RECORDS_PER_BATCH;
+  };
+}
+
+function decoding(bytes: Uint8Array): () => number {
+  return () => {
+    const decoded = decodeRecords(bytes);
+    if (!decoded.ok || decoded.records.length !== RECORDS_PER_BATCH) throw new Error('records were lost');
+    return RECORDS_PER_BATCH;
+  };
+}
+
+measure('walk with a cursor', 'records', walking(batch));
+measure('walk with a cursor, key and one header', 'records', walking(batchWithHeaders));
+measure('walk with a cursor, zstd', 'records', walking(zstdBatch));
+measure('decodeRecords', 'records', decoding(batch));
+measure('decodeRecords, key and one header', 'records', decoding(batchWithHeaders));
+
+function checksumming(checksum: (bytes: Uint8Array) => number, length: number): () => number {
+  const bytes = Uint8Array.from({ length }, (_, index) => index * 31);
+  const expected = crc32cPortable(bytes);
+  const repeats = Math.ceil(262_144 / length);
+  return () => {
+    for (let repeat = 0; repeat < repeats; repeat++) {
+      if (checksum(bytes) !== expected) throw new Error('the checksums differ');
+    }
+    return repeats * length;
+  };
+}
+
+for (const length of [32, 64, 96, 128, 192, 256, 4096, 262_144]) {
+  measure(
+    `crc32c, ${length} bytes`,
+    'bytes',
+    checksumming(bytes => crc32c(bytes, 0), length),
+  );
+  measure(
+    `crc32c portable, ${length} bytes`,
+    'bytes',
+    checksumming(bytes => crc32cPortable(bytes), length),
+  );
+}
+
+const limits = { bytesMax: 1 << 20, verifyCrc: true };
+measure('inspectBatch with CRC', 'bytes', () => (inspectBatch(batch, 0, limits).ok ? batch.length : 0));
+const key = Buffer.from('customer-0012345');
+measure('murmur2, 16 bytes', 'calls', () => {
+  let sum = 0;
+  for (let call = 0; call < 10_000; call++) sum ^= murmur2(key) + call;
+  return Number.isNaN(sum) ? 0 : 10_000;
+});
