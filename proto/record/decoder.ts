@@ -188,8 +188,8 @@ export class RecordCursor implements ByteSpan {
   /** Leaves the position behind the last header; every length is checked here, so that reading them again cannot fail. */
   private skipHeaders(): boolean {
     const count = this.headerCount;
-    // Two bytes are the least that a header takes, which bounds the loop by the record's size.
-    if (count < 0 || count > (this.limit - this.position) / 2) return false;
+    if (count < 0) return false;
+    // However large the count claims to be, the loop ends with the record's bytes.
     for (let index = 0; index < count; index++) {
       const keyLength = readVarint(this);
       if (keyLength < 0) return false;
@@ -218,7 +218,7 @@ export class RecordCursor implements ByteSpan {
 /** The headers of the record that the cursor stands on, in order, repeats included. */
 export function recordHeaders(cursor: RecordCursor): readonly Header[] {
   if (cursor.headerCount === 0) return NO_HEADERS;
-  const { bytes, position: behind } = cursor;
+  const { bytes } = cursor;
   const headers: Header[] = [];
   cursor.position = cursor.headersStart;
   for (let index = 0; index < cursor.headerCount; index++) {
@@ -233,7 +233,7 @@ export function recordHeaders(cursor: RecordCursor): readonly Header[] {
       value: valueLength < 0 ? null : view(bytes, valueStart, valueStart + valueLength),
     });
   }
-  cursor.position = behind;
+  // The last header ends where the record does, so the walk goes on from where it stood.
   return headers;
 }
 

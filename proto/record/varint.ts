@@ -16,8 +16,8 @@ export interface ByteSpan {
 }
 
 const MAGNITUDE_MAX = Number.MAX_SAFE_INTEGER;
-const INT31_MAX = 0x3fffffff;
-const INT31_MIN = -0x40000000;
+const INT32_MAX = 0x7fffffff;
+const INT32_MIN = -0x80000000;
 
 /** Marks the span as malformed and gives the value that nobody will use. */
 function malformed(span: ByteSpan): number {
@@ -119,7 +119,7 @@ export function writeVarint(bytes: Uint8Array, at: number, value: number): numbe
 
 /** Writes a safe integer and answers where the next field begins. The caller has made room for 10 bytes. */
 export function writeVarlong(bytes: Uint8Array, at: number, value: number): number {
-  if (value <= INT31_MAX && value >= INT31_MIN) return writeVarint(bytes, at, value);
+  if (value <= INT32_MAX && value >= INT32_MIN) return writeVarint(bytes, at, value);
   const isNegative = value < 0;
   const magnitude = isNegative ? -value - 1 : value;
   let rest = Math.floor(magnitude / 64);
@@ -144,7 +144,7 @@ export function varintBytes(value: number): number {
 
 /** How many bytes writeVarlong will take, for a safe integer. */
 export function varlongBytes(value: number): number {
-  if (value <= INT31_MAX && value >= INT31_MIN) return varintBytes(value);
+  if (value <= INT32_MAX && value >= INT32_MIN) return varintBytes(value);
   let rest = Math.floor((value < 0 ? -value - 1 : value) / 64);
   let length = 1;
   for (; rest >= 1; rest = Math.floor(rest / 128)) length++;

@@ -201,6 +201,14 @@ describe('a builder', () => {
     expect(actual(decodeRecords(encodeBatch(inputs)))).toEqual(expected(inputs, 0));
   });
 
+  it('makes room for text that takes three bytes a character', () => {
+    for (const units of [20, 25, 100, 1000]) {
+      const text = '語'.repeat(units);
+      const inputs = [{ key: text, value: text, headers: [{ key: text, value: text }], timestamp: 0 }];
+      expect(actual(decodeRecords(encodeBatch(inputs, { initialBytes: 61 })))).toEqual(expected(inputs, 0));
+    }
+  });
+
   it('forgets on reset what was not built', () => {
     const builder = new BatchBuilder();
     builder.append({ key: null, value: 'dropped', timestamp: 99 });

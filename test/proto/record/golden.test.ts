@@ -147,6 +147,10 @@ describe('the decoder reads', () => {
     expect(readable(APPEND_TIME)).toEqual(bothRecords(9, TIMESTAMP + 5000));
   });
   it('no records in an epoch start', () => expect(readable(EPOCH_START)).toEqual([]));
+  it('no records in a batch that compaction has emptied, compressed or not', () => {
+    const emptied = edited(edited(COMPACTED, 57, '00000000'), 8, '00000031').slice(0, 122);
+    for (const codec of ['0000', '0001', '0004']) expect(readable(edited(emptied, 21, codec))).toEqual([]);
+  });
   it('what compaction has left, at its offsets', () => {
     expect(readable(COMPACTED)).toEqual([
       { offset: 103, timestamp: TIMESTAMP, key: 'k', value: 'v', headers: [] },
@@ -273,6 +277,12 @@ describe('inspection', () => {
     expect(inspectBatch(justRight, 0, LIMITS)).toEqual({ ok: false, fault: { kind: 'incomplete', needed: 1_000_000 } });
   });
 
+  it('takes a position before the first byte as nothing there', () => {
+    // Bytes that do not exist read as zero, which is what the base offset begins with.
+    const fault = { kind: 'incomplete', needed: 61 };
+    expect(inspectBatch(bytesOf(PLAIN).subarray(4), -4, LIMITS)).toEqual({ ok: false, fault });
+  });
+
   it('leaves the CRC alone when told to', () => {
     const bytes = bytesOf(edited(PLAIN, 86, '01'));
     expect(inspectBatch(bytes, 0, { bytesMax: 1000, verifyCrc: false })).toEqual({ ok: true, byteLength: 87 });
@@ -350,6 +360,7 @@ describe('the decoder', () => {
     ['a negative header count', edited(PLAIN, 71, '01'), /headers/],
     ['more headers than fit', edited(PLAIN, 71, '7e'), /headers/],
     ['one header less than there are', edited(PLAIN, 71, '02'), /do not fill/],
+    ['a timestamp of 2^53', edited(edited(PLAIN, 27, '001fffffffffffff'), 63, '02'), /timestamp 9007199254740992/],
     ['an offset delta twice', edited(PLAIN, 83, '00'), /offset delta 0 after 0/],
     ['an offset delta beyond the last', edited(PLAIN, 83, '04'), /offset delta 2 after 0/],
     ['a negative offset delta', edited(PLAIN, 64, '01'), /offset delta -1 after -1/],
