@@ -124,6 +124,15 @@ describe('a leader stamps', () => {
     expect(hexOf(batch)).toBe(APPEND_TIME);
   });
 
+  it('the append time and leaves the other attributes as they were', () => {
+    const batch = bytesOf(GZIP_TRANSACTIONAL);
+    stampAppendTime(batch, TIMESTAMP + 1);
+    const view = new BatchView(batch);
+    expect([view.codec, view.isTransactional, view.timestampType]).toEqual(['gzip', true, 'append']);
+    expect(inspectBatch(batch, 0, LIMITS).ok).toBe(true);
+    expect(readable(hexOf(batch))).toEqual(bothRecords(0, TIMESTAMP + 1));
+  });
+
   it('nothing that the format cannot hold, and leaves the batch as it was', () => {
     const batch = bytesOf(PLAIN);
     for (const baseOffset of [-1, 2 ** 53, 0.5, Number.NaN]) {
@@ -205,7 +214,15 @@ describe('a view', () => {
     expect([view.baseOffset, view.lastOffset, view.nextOffset]).toEqual([42, 41, 42]);
     expect([view.isControl, view.leaderEpoch, view.producerId]).toEqual([true, 3, -1]);
     expect(isEpochStart(bytes, 0)).toBe(true);
-    expect(isEpochStart(bytesOf(PLAIN), 0)).toBe(false);
+    expect(isEpochStart(bytesOf(`00${EPOCH_START}`), 1)).toBe(true);
+    const others = [PLAIN, edited(EPOCH_START, 21, '0000'), edited(EPOCH_START, 57, '00000001')];
+    others.push(edited(EPOCH_START, 23, '00000000'));
+    for (const hex of others) expect(isEpochStart(bytesOf(hex), 0)).toBe(false);
+  });
+
+  it('counts offsets by their span and not by the records that are left', () => {
+    const view = new BatchView(bytesOf(COMPACTED));
+    expect([view.baseOffset, view.lastOffset, view.nextOffset, view.recordCount]).toEqual([100, 109, 110, 2]);
   });
 
   it('sees the append time', () => {
