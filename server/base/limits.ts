@@ -40,6 +40,9 @@ export const OPEN_FILES_MAX = 512;
 export const SYNC_POINT_MS_MAX = 1_000;
 export const SYNC_POINT_BYTES_MAX = 64 * MIB;
 
+/** A log that met a full disk takes appends again when this much is free: enough for a few batches and their indexes. */
+export const DISK_HEADROOM_BYTES = 4 * MIB;
+
 export const PARTITIONS_PER_TOPIC_MAX = 10_000;
 export const PARTITIONS_MAX = 20_000;
 export const TOPIC_PAGE_MAX = 1_000;
@@ -72,3 +75,22 @@ export const GRPC_STREAM_WINDOW_BYTES = MIB;
 export const GRPC_CONNECTION_WINDOW_BYTES = 4 * MIB;
 export const GRPC_STREAMS_PER_SESSION_MAX = 100;
 export const GRPC_MESSAGE_BYTES_MAX = 20 * MIB;
+
+/** Refuses new streams of a session that holds this much, in MiB: grpc-js switches Node's own limit off. */
+export const GRPC_SESSION_MEMORY_MIB_MAX = 256;
+/** A peer that answers no ping within the time-out is gone; without it its streams would be kept for hours. */
+export const GRPC_KEEPALIVE_MS = 30_000;
+export const GRPC_KEEPALIVE_TIMEOUT_MS = 20_000;
+/** How long a stopping broker waits for streams to end before it cuts them. */
+export const GRPC_DRAIN_MS_MAX = 10_000;
+/** Requests of one produce stream that are read and not answered: enough for several group commits, small beside the budget. */
+export const GRPC_PRODUCE_BYTES_MAX = 16 * MIB;
+export const GRPC_PRODUCE_REQUESTS_MAX = 4_096;
+/** Answers that the transport has not taken: two pieces of a read, so that one is written while the next is fetched. */
+export const GRPC_OUTBOX_BYTES_MAX = 2 * MIB;
+export const GRPC_OUTBOX_MESSAGES_MAX = 1_024;
+export const GRPC_READS_PER_CALL_MAX = 1_024;
+/** Pieces fetched from disk and not yet handed to the transport, for all reads of one call. */
+export const GRPC_FETCHES_PER_CALL_MAX = 2;
+/** Decoded batches that reads of one call keep while they wait for credit; beyond it they decode again. */
+export const GRPC_HELD_BYTES_MAX = 8 * MIB;

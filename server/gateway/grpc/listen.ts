@@ -1,0 +1,115 @@
+// The gRPC port. This file owns the sockets: it binds them itself and hands connections to grpc-js, so that a failure to
+// bind is known by its error code and the number of connections is bounded.
+//
+// Stopping: no new connections → open calls are told and end → every session is closed when its last call has ended, or
+// cut after GRPC_DRAIN_MS_MAX.
+
+import { createServer, type AddressInfo, type Server as SocketServer } from 'node:net';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import {
+  GRPC_CONNECTION_WINDOW_BYTES,
+  GRPC_DRAIN_MS_MAX,
+  GRPC_KEEPALIVE_MS,
+  GRPC_KEEPALIVE_TIMEOUT_MS,
+  GRPC_MESSAGE_BYTES_MAX,
+  GRPC_SESSION_MEMORY_MIB_MAX,
+  GRPC_STREAMS_PER_SESSION_MAX,
+  GRPC_STREAM_WINDOW_BYTES,
+  HEADER_BYTES_MAX,
+  HTTP_CONNECTIONS_MAX,
+} from '../../base/limits.ts';
+import type { GatewayContext, ListenAddress, Listener } from '../gateway.ts';
+import { listenFailure } from '../listen-failure.ts';
+import { OpenCalls } from './open-calls.ts';
+import { ReadGates } from './read-gate.ts';
+import { addServices } from './services.ts';
+import { widenWindows } from './windows.ts';
+
+export interface GrpcOptions {
+  readonly listen: ListenAddress;
+}
+
+export const listenGrpc = async (context: GatewayContext, options: GrpcOptions): Promise<Listener> => {
+  const calls = new OpenCalls(context);
+  const gates = new ReadGates();
+  const server = new Server({
+    'grpc.max_receive_message_length': GRPC_MESSAGE_BYTES_MAX,
+    // What is sent is bounded where it is made.
+    'grpc.max_send_message_length': -1,
+    'grpc.max_concurrent_streams': GRPC_STREAMS_PER_SESSION_MAX,
+    'grpc-node.max_session_memory': GRPC_SESSION_MEMORY_MIB_MAX,
+    'grpc.keepalive_time_ms': GRPC_KEEPALIVE_MS,
+    'grpc.keepalive_timeout_ms': GRPC_KEEPALIVE_TIMEOUT_MS,
+    'grpc.enable_channelz': 0,
+    interceptors: [gates.interceptor],
+  });
+  widenWindows(server, {
+    streamWindowBytes: GRPC_STREAM_WINDOW_BYTES,
+    connectionWindowBytes: GRPC_CONNECTION_WINDOW_BYTES,
+    headerBytesMax: HEADER_BYTES_MAX,
+  });
+  addServices(server, context, { calls, gates });
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const sockets = createServer({ noDelay: true }, socket => injector.injectConnection(socket));
+  sockets.maxConnections = HTTP_CONNECTIONS_MAX;
+  const address = await bind(sockets, options.listen);
+  // For example too many open files: connections wait in the system's queue meanwhile.
+  sockets.on('error', error => context.logger.error({ door: 'grpc', err: error }, 'the listener failed'));
+  return new GrpcListener(address, { context, server, sockets, calls });
+};
+
+interface Parts {
+  readonly context: GatewayContext;
+  readonly server: Server;
+  readonly sockets: SocketServer;
+  readonly calls: OpenCalls;
+}
+
+class GrpcListener implements Listener {
+  readonly address: string;
+  readonly #parts: Parts;
+  #draining: Promise<void> | null = null;
+
+  constructor(address: string, parts: Parts) {
+    this.address = address;
+    this.#parts = parts;
+  }
+
+  drain(): Promise<void> {
+    this.#draining ??= this.#drain();
+    return this.#draining;
+  }
+
+  async close(): Promise<void> {
+    const { server, sockets } = this.#parts;
+    const closed = new Promise<void>(resolve => {
+      sockets.close(() => resolve());
+    });
+    server.forceShutdown();
+    await closed;
+  }
+
+  async #drain(): Promise<void> {
+    const { context, server, sockets, calls } = this.#parts;
+    sockets.close();
+    calls.drain();
+    await new Promise<void>(resolve => {
+      const limit = context.clock.schedule(GRPC_DRAIN_MS_MAX, resolve);
+      server.tryShutdown(() => {
+        limit.cancel();
+        resolve();
+      });
+    });
+  }
+}
+
+const bind = (sockets: SocketServer, { host, port }: ListenAddress): Promise<string> =>
+  new Promise((resolve, reject) => {
+    const fail = (error: Error): void => reject(listenFailure(`${host}:${port}`, error));
+    sockets.once('error', fail);
+    sockets.listen({ host, port }, () => {
+      sockets.off('error', fail);
+      const bound = sockets.address() as AddressInfo;
+      resolve(bound.family === 'IPv6' ? `[${bound.address}]:${bound.port}` : `${bound.address}:${bound.port}`);
+    });
+  });

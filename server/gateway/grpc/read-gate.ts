@@ -1,0 +1,69 @@
+// Holding back the requests of a stream.
+//
+// A grpc-js stream reads ahead by count (16 messages, each up to the largest size), and pausing it does not stop that.
+// The gate sits below the stream, where a message is asked for, so that a held call keeps nothing but what the
+// receive window lets in. A handler finds the gate of its call by the call's metadata object, which both share.
+
+import type { Metadata, ServerInterceptor, ServerInterceptingCallInterface } from '@grpc/grpc-js';
+import { ServerInterceptingCall } from '@grpc/grpc-js';
+import { assert } from '../../base/assert.ts';
+
+type Listener = Parameters<ServerInterceptingCallInterface['start']>[0];
+
+export interface ReadGate {
+  /** No further request is read; one that was asked for already may still come. */
+  hold(): void;
+  release(): void;
+}
+
+class GatedCall extends ServerInterceptingCall implements ReadGate {
+  readonly #gates: WeakMap<Metadata, ReadGate>;
+  #isHeld = false;
+  #isWanted = false;
+
+  constructor(call: ServerInterceptingCallInterface, gates: WeakMap<Metadata, ReadGate>) {
+    super(call);
+    this.#gates = gates;
+  }
+
+  override start(listener: Listener): void {
+    super.start({
+      onReceiveMetadata: metadata => {
+        this.#gates.set(metadata, this);
+        listener.onReceiveMetadata(metadata);
+      },
+      onReceiveMessage: message => listener.onReceiveMessage(message),
+      onReceiveHalfClose: () => listener.onReceiveHalfClose(),
+      onCancel: () => listener.onCancel(),
+    });
+  }
+
+  override startRead(): void {
+    if (this.#isHeld) this.#isWanted = true;
+    else super.startRead();
+  }
+
+  hold(): void {
+    this.#isHeld = true;
+  }
+
+  release(): void {
+    this.#isHeld = false;
+    if (!this.#isWanted) return;
+    this.#isWanted = false;
+    super.startRead();
+  }
+}
+
+export class ReadGates {
+  readonly #gates = new WeakMap<Metadata, ReadGate>();
+
+  readonly interceptor: ServerInterceptor = (method, call) =>
+    method.requestStream ? new GatedCall(call, this.#gates) : new ServerInterceptingCall(call);
+
+  of(metadata: Metadata): ReadGate {
+    const gate = this.#gates.get(metadata);
+    assert(gate !== undefined, 'every call with a request stream has a gate');
+    return gate;
+  }
+}

@@ -1,0 +1,71 @@
+// Records as messages, encoded into the one batch that a produce request becomes.
+
+import type { Record as RecordMessage } from '@sluice/protocol/services';
+import { Compression } from '@sluice/protocol/services';
+import type { Result } from '@sluice/protocol/errors';
+import { accepted, refused } from '@sluice/protocol/errors';
+import type { Codec, RecordInput } from '@sluice/protocol/record';
+import { BatchBuilder, COMPRESS_OFF_LOOP_BYTES, isCodecSupported } from '@sluice/protocol/record';
+import { naturalNumber } from './safe-number.ts';
+
+export type EncodeCode = 'INVALID_REQUEST' | 'INVALID_TIMESTAMP' | 'RECORD_TOO_LARGE' | 'UNSUPPORTED_COMPRESSION';
+
+export interface EncodeOptions {
+  readonly compression: Compression;
+  readonly batchBytesMax: number;
+  /** For records without a timestamp. */
+  readonly nowMs: number;
+}
+
+/** Ready at once, or being compressed in the thread pool where that would hold the loop up. */
+export type EncodedBatch = Result<Uint8Array, EncodeCode> | Promise<Result<Uint8Array, EncodeCode>>;
+
+const codecs: ReadonlyMap<Compression, Codec> = new Map<Compression, Codec>([
+  [Compression.NONE, 'none'],
+  [Compression.GZIP, 'gzip'],
+  [Compression.SNAPPY, 'snappy'],
+  [Compression.LZ4, 'lz4'],
+  [Compression.ZSTD, 'zstd'],
+]);
+
+/** Relies on at least one record. */
+export const encodeRecords = (records: readonly RecordMessage[], options: EncodeOptions): EncodedBatch => {
+  const codec = codecs.get(options.compression);
+  if (codec === undefined) return refused('INVALID_REQUEST', `there is no compression ${options.compression}`);
+  if (!isCodecSupported(codec)) {
+    return refused('UNSUPPORTED_COMPRESSION', `batches cannot be compressed with ${codec} here; use gzip or zstd`);
+  }
+  const builder = new BatchBuilder({ codec });
+  for (const [index, record] of records.entries()) {
+    const timestamp = record.timestampMs === undefined ? options.nowMs : naturalNumber(record.timestampMs);
+    if (timestamp === null) {
+      return refused('INVALID_TIMESTAMP', `record ${index}: timestamp_ms is not in the range of 0 to 2^53 - 1`, {
+        index,
+      });
+    }
+    builder.append(recordInput(record, timestamp));
+  }
+  const fits = (batch: Uint8Array): Result<Uint8Array, EncodeCode> =>
+    batch.byteLength <= options.batchBytesMax
+      ? accepted(batch)
+      : tooLarge(records.length, batch.byteLength, options.batchBytesMax);
+  return codec === 'none' || builder.byteLength <= COMPRESS_OFF_LOOP_BYTES
+    ? fits(builder.build())
+    : builder.buildOffLoop().then(fits);
+};
+
+const recordInput = (record: RecordMessage, timestamp: number): RecordInput => ({
+  key: record.key ?? null,
+  value: record.value ?? null,
+  headers: record.headers.map(header => ({ key: header.key, value: header.value ?? null })),
+  timestamp,
+});
+
+const tooLarge = (count: number, batchBytes: number, batchBytesMax: number): Result<Uint8Array, 'RECORD_TOO_LARGE'> =>
+  refused(
+    'RECORD_TOO_LARGE',
+    count === 1
+      ? `the record makes a batch of ${batchBytes} bytes, and the topic takes at most ${batchBytesMax}`
+      : `the ${count} records of one request are one batch; theirs has ${batchBytes} bytes, and the topic takes at most ${batchBytesMax}`,
+    { batch_bytes: batchBytes, batch_bytes_max: batchBytesMax },
+  );
