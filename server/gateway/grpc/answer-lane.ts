@@ -45,7 +45,7 @@ export class AnswerLane<Answer> {
   inOrder(submit: () => Promise<void> | undefined): void {
     const preparing = this.#submitting === null ? submit() : this.#submitting.then(submit);
     if (preparing === undefined) return;
-    const submitting = preparing.then(() => {
+    const submitting = preparing.finally(() => {
       if (this.#submitting === submitting) this.#submitting = null;
     });
     this.#submitting = submitting;

@@ -90,12 +90,13 @@ export class DescriptorIndex {
       bytes: toBinary(FileDescriptorProtoSchema, renamed),
       dependencies: renamed.dependency,
     });
-    for (const [symbol, name] of [...this.#fileOfSymbol]) {
+    // Entries added on the way are visited too, and belong to another file.
+    for (const [symbol, name] of this.#fileOfSymbol) {
       if (name === file.proto.name) {
         this.#fileOfSymbol.set(`${packageName}.${symbol.slice(oldScope.length)}`, renamed.name);
       }
     }
-    for (const typeName of [...this.#messages]) {
+    for (const typeName of this.#messages) {
       if (typeName.startsWith(oldScope)) this.#messages.add(`${packageName}.${typeName.slice(oldScope.length)}`);
     }
   }

@@ -3,7 +3,8 @@
 
 import { create } from '@bufbuild/protobuf';
 import type { sendUnaryData, ServerUnaryCall, ServerWritableStream, UntypedServiceImplementation } from '@grpc/grpc-js';
-import { accepted, grpcStatus } from '@sluice/protocol/errors';
+import { status } from '@grpc/grpc-js';
+import { accepted } from '@sluice/protocol/errors';
 import type { HealthCheckRequest, HealthCheckResponse } from '@sluice/protocol/services';
 import { HealthCheckResponse_ServingStatus as Status, HealthCheckResponseSchema } from '@sluice/protocol/services';
 import type { Timer } from '../../io/clock.ts';
@@ -39,7 +40,7 @@ export const healthService = (context: GatewayContext, options: HealthOptions): 
       const answer = statusOf(call.request.service);
       metrics.finished(answer === null ? 'NOT_FOUND' : 'ok', 0);
       // The health protocol's own status, which no code of the error table stands for.
-      if (answer === null) callback({ code: grpcStatus.NOT_FOUND, details: 'there is no such service' });
+      if (answer === null) callback({ code: status.NOT_FOUND, details: 'there is no such service' });
       else callback(null, answer);
     },
     watch: (call: ServerWritableStream<HealthCheckRequest, HealthCheckResponse>): void => {

@@ -36,6 +36,6 @@ export class OpenCalls {
   drain(): void {
     if (this.#isDraining) return;
     this.#isDraining = true;
-    for (const call of [...this.#calls]) call.drain();
+    for (const call of this.#calls) call.drain();
   }
 }

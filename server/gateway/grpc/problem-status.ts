@@ -2,7 +2,7 @@
 
 import { create, toBinary } from '@bufbuild/protobuf';
 import { anyPack } from '@bufbuild/protobuf/wkt';
-import { Metadata, type StatusObject } from '@grpc/grpc-js';
+import { Metadata, status, type StatusObject } from '@grpc/grpc-js';
 import type { Problem } from '@sluice/protocol/errors';
 import { isRetriable } from '@sluice/protocol/errors';
 import {
@@ -11,7 +11,7 @@ import {
   StatusSchema,
   type Problem as ProblemMessage,
 } from '@sluice/protocol/services';
-import { factStrings, grpcStatusNumber } from '../error-mapping.ts';
+import { factStrings, grpcStatusName } from '../error-mapping.ts';
 
 /** Trailers are headers: many peers refuse more than 8 KiB of them. Details beyond are left out, texts are cut. */
 const DETAIL_CHARS_MAX = 1_024;
@@ -30,7 +30,7 @@ export const problemMessage = (problem: Problem): ProblemMessage =>
   });
 
 export const problemStatus = (problem: Problem): StatusObject => {
-  const code = grpcStatusNumber(problem.code);
+  const code = status[grpcStatusName(problem.code)];
   const message = cut(problem.detail).toWellFormed();
   const info = create(ErrorInfoSchema, {
     reason: problem.code,

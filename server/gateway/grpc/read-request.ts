@@ -59,8 +59,6 @@ export const checkOpen = (open: OpenRead): Checked<ReadRequest> => {
 
 const checkFrom = ({ from }: OpenRead): Checked<ReadFrom> => {
   switch (from.case) {
-    case undefined:
-      return accepted({ kind: 'earliest' });
     case 'position':
       if (from.value === Position.EARLIEST) return accepted({ kind: 'earliest' });
       if (from.value === Position.LATEST) return accepted({ kind: 'latest' });
@@ -80,6 +78,9 @@ const checkFrom = ({ from }: OpenRead): Checked<ReadFrom> => {
       if (count === null) return refused('INVALID_REQUEST', 'tail is in the range of 0 to 2^53 - 1');
       return accepted(count === 0 ? { kind: 'latest' } : { kind: 'tail', count });
     }
+    case undefined:
+    default:
+      return accepted({ kind: 'earliest' });
   }
 };
 

@@ -205,9 +205,10 @@ export class Read {
         return this.#end(offsets);
       case 'offset':
         return from.offset;
-      // Where no record matches, the next one to come does.
       case 'timestamp':
       case 'tail':
+      default:
+        // Where no record matches, the next one to come does.
         return offsets.found?.offset ?? this.#end(offsets);
     }
   }

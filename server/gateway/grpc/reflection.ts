@@ -102,6 +102,7 @@ const answer = ({ messageRequest }: ServerReflectionRequest, options: Reflection
       return { case: 'listServicesResponse', value: create(ListServiceResponseSchema, { service }) };
     }
     case undefined:
+    default:
       return refusal(grpcStatus.INVALID_ARGUMENT, 'the request asks for nothing');
   }
 };

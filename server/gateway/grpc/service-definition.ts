@@ -49,5 +49,5 @@ export const serviceDefinition = (service: DescService, typeName: string = servi
       responseDeserialize: decoder(method.output),
     };
   }
-  return definition as ServiceDefinition;
+  return definition;
 };
