@@ -1,0 +1,51 @@
+// Batches for the tests of the storage engine: what a client would send, made small.
+
+import { BatchBuilder, RecordCursor, readBaseOffset, readLeaderEpoch } from '@sluice/protocol/record';
+
+export interface BatchPlan {
+  readonly count?: number;
+  /** Of the first record; each further one is a millisecond later. */
+  readonly timestamp?: number;
+  /** Roughly the bytes of a record's value. */
+  readonly valueBytes?: number;
+  /** What the values begin with, to tell batches apart. */
+  readonly name?: string;
+}
+
+export const makeBatch = ({
+  count = 1,
+  timestamp = 1_000,
+  valueBytes = 10,
+  name = 'v',
+}: BatchPlan = {}): Uint8Array => {
+  const builder = new BatchBuilder({ initialBytes: 64 });
+  for (let index = 0; index < count; index++) {
+    const value = `${name}.${index}`.padEnd(valueBytes, '.');
+    builder.append({ key: null, value, timestamp: timestamp + index });
+  }
+  return new Uint8Array(builder.build());
+};
+
+export interface ReadRecord {
+  readonly offset: number;
+  readonly timestamp: number;
+  readonly value: string;
+}
+
+/** Every record of a batch. */
+export const recordsOf = (batch: Uint8Array): ReadRecord[] => {
+  const opened = RecordCursor.open(batch);
+  if (!opened.ok) throw new Error(`not a batch: ${JSON.stringify(opened.fault)}`);
+  const { cursor } = opened;
+  const records: ReadRecord[] = [];
+  while (cursor.next()) {
+    const value = Buffer.from(cursor.bytes.subarray(cursor.valueStart, cursor.valueEnd)).toString('latin1');
+    records.push({ offset: cursor.offset, timestamp: cursor.timestamp, value });
+  }
+  if (cursor.fault !== null) throw new Error(`not a batch: ${JSON.stringify(cursor.fault)}`);
+  return records;
+};
+
+export const baseOffsetsOf = (batches: readonly Uint8Array[]): number[] =>
+  batches.map(batch => readBaseOffset(batch, 0));
+export const epochsOf = (batches: readonly Uint8Array[]): number[] => batches.map(batch => readLeaderEpoch(batch, 0));
