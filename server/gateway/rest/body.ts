@@ -1,0 +1,114 @@
+// Request bodies: read whole within a limit, or taken as they arrive.
+//
+// Guarantees: what is in memory is counted in the doors' common budget before it is read where the client announced its
+// length, else as it grows. A refusal (too large, throttled) comes before the rest is read. A body that its client broke
+// off is 'gone', never mistaken for a whole one.
+
+import type { Problem, Result } from '@sluice/protocol/errors';
+import { accepted, problem, refused } from '@sluice/protocol/errors';
+import { BODY_BYTES_MAX } from '../../base/limits.ts';
+import { decodeText, parseJson } from '../json-text.ts';
+import type { Exchange } from './exchange.ts';
+
+export type WholeBody =
+  | { readonly kind: 'whole'; readonly bytes: Buffer }
+  | { readonly kind: 'refused'; readonly problem: Problem }
+  /** The client is no longer there; there is nobody to answer. */
+  | { readonly kind: 'gone' };
+
+/** A whole body must have arrived by then: one that trickles in holds memory for nothing. */
+const WHOLE_BODY_MS_MAX = 60_000;
+
+const NO_BYTES = Buffer.alloc(0);
+const GONE: WholeBody = { kind: 'gone' };
+
+const refusedBody = (refusal: Problem): WholeBody => ({ kind: 'refused', problem: refusal });
+
+/** The media type in lower case, without its parameters; null when there is none. */
+export const mediaType = (exchange: Exchange): Result<string | null> => {
+  const { headers } = exchange.request;
+  const encoding = headers['content-encoding'];
+  if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
+    return refused(
+      'UNSUPPORTED_MEDIA_TYPE',
+      `a Content-Encoding is not accepted here, not even ${JSON.stringify(encoding)}`,
+    );
+  }
+  const header = headers['content-type'];
+  if (header === undefined) return accepted(null);
+  if (header === 'application/json') return accepted(header);
+  const [type, ...parameters] = header.split(';');
+  for (const parameter of parameters) {
+    const match = /^\s*charset\s*=\s*"?([^"\s]*)"?\s*$/i.exec(parameter);
+    if (match !== null && !/^(?:utf-?8|us-ascii)$/i.test(match[1]!)) {
+      return refused('UNSUPPORTED_MEDIA_TYPE', `bodies are UTF-8, not ${match[1]}`);
+    }
+  }
+  return accepted(type!.trim().toLowerCase());
+};
+
+export const readWholeBody = (exchange: Exchange): Promise<WholeBody> => {
+  const { request } = exchange;
+  const announced = request.headers['content-length'];
+  const expectedBytes = announced === undefined ? 0 : Number(announced);
+  if (expectedBytes > BODY_BYTES_MAX) return Promise.resolve(refusedBody(tooLarge()));
+  if (expectedBytes > 0 && !exchange.reserve(expectedBytes)) return Promise.resolve(refusedBody(throttled()));
+  exchange.continue();
+  return new Promise(resolve => {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    let reserved = expectedBytes;
+    const timer = exchange.context.clock.schedule(WHOLE_BODY_MS_MAX, () => {
+      settle(
+        refusedBody(problem('INVALID_REQUEST', 'the body did not arrive in time', { limit_ms: WHOLE_BODY_MS_MAX })),
+      );
+    });
+    const settle = (body: WholeBody): void => {
+      timer.cancel();
+      request.off('data', onData).off('end', onEnd).off('close', onClose);
+      resolve(body);
+    };
+    const onData = (chunk: Buffer): void => {
+      bytes += chunk.length;
+      if (bytes > BODY_BYTES_MAX) {
+        settle(refusedBody(tooLarge()));
+        return;
+      }
+      if (bytes > reserved) {
+        if (!exchange.reserve(bytes - reserved)) {
+          settle(refusedBody(throttled()));
+          return;
+        }
+        reserved = bytes;
+      }
+      chunks.push(chunk);
+    };
+    const onEnd = (): void => {
+      const [only] = chunks;
+      exchange.metrics.received(bytes);
+      settle({ kind: 'whole', bytes: chunks.length === 1 && only !== undefined ? only : joined(chunks) });
+    };
+    const onClose = (): void => settle(GONE);
+    request.on('data', onData).on('end', onEnd).on('close', onClose);
+  });
+};
+
+const joined = (chunks: readonly Buffer[]): Buffer => (chunks.length === 0 ? NO_BYTES : Buffer.concat(chunks));
+
+export const tooLarge = (): Problem =>
+  problem(
+    'BODY_TOO_LARGE',
+    `a body read whole has at most ${BODY_BYTES_MAX} bytes; application/x-ndjson and text/plain have no such limit`,
+    { limit_bytes: BODY_BYTES_MAX },
+  );
+
+export const throttled = (): Problem => problem('THROTTLED', 'too many request bodies are being read; try again');
+
+/** Bytes to a JSON value. */
+export const parseBody = (bytes: Buffer): Result<unknown> => {
+  const text = decodeText(bytes);
+  if (text === null) return refused('INVALID_REQUEST', 'the body is not UTF-8');
+  const parsed = parseJson(text);
+  if (!parsed.ok) return refused('INVALID_REQUEST', `the body is not JSON: ${parsed.fault}`);
+  return accepted(parsed.value);
+};

@@ -1,0 +1,182 @@
+// openapi.yaml as code: its operations, and the checks compiled from its schemas once at start.
+//
+// The document is the source. Routes are its paths; query parameters and JSON bodies are judged by its schemas; what a
+// schema cannot say (two parameters that exclude each other) is in the handlers.
+//
+// Guarantees: a refused query or body names the parameter or member. Query values come out typed, with the document's
+// defaults filled in. A parameter given twice is refused, as is one that the operation does not have.
+// Relies on a document that is right: a mistake in it throws at start, not at the first request.
+
+import type { ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
+import { Ajv2020 } from 'ajv/dist/2020.js';
+import ajvFormats from 'ajv-formats';
+import type { ErrorCode, Problem, Result } from '@sluice/protocol/errors';
+import { accepted, isErrorCode, problem } from '@sluice/protocol/errors';
+import { parse } from 'yaml';
+import { assert } from '../../base/assert.ts';
+
+export type QueryValue = string | number | boolean;
+export type Query = Readonly<Record<string, QueryValue | undefined>>;
+
+/** Methods in the order in which `Allow` lists them. */
+const methods = ['get', 'post', 'put', 'patch', 'delete'] as const;
+
+export interface Operation {
+  readonly id: string;
+  /** As HTTP spells it. */
+  readonly method: string;
+  /** In braces as in the document: /v1/topics/{topic}. */
+  readonly path: string;
+  /** Judges what stands behind the question mark. */
+  query(search: string): Result<Query>;
+  /** Judges a parsed JSON body. */
+  body(value: unknown): Problem | null;
+}
+
+interface SchemaNode {
+  readonly type?: string;
+  readonly default?: QueryValue;
+}
+
+interface Parameter {
+  readonly name: string;
+  readonly in: string;
+  readonly schema: SchemaNode;
+  readonly 'x-refused-as'?: string;
+}
+
+interface OperationNode {
+  readonly operationId: string;
+  readonly parameters?: readonly (Parameter | { readonly $ref: string })[];
+  readonly requestBody?: {
+    readonly content?: Readonly<Record<string, { readonly schema?: { readonly $ref?: string } }>>;
+  };
+}
+
+interface DocumentNode {
+  readonly paths: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly components: {
+    readonly parameters: Readonly<Record<string, Parameter>>;
+    readonly schemas: Readonly<Record<string, object>>;
+  };
+}
+
+/** Where the document keeps its schemas, and under which name they are registered for the compiler of checks. */
+const IN_DOCUMENT = '#/components/schemas/';
+const REGISTERED = 'openapi#/$defs/';
+const NO_SETTINGS: Query = Object.freeze({});
+
+export class Contract {
+  readonly operations: readonly Operation[];
+  /** The document as JSON text. */
+  readonly json: string;
+  readonly #ajv: Ajv2020;
+
+  constructor(yaml: string) {
+    const document = parse(yaml) as DocumentNode;
+    this.json = JSON.stringify(document);
+    this.#ajv = new Ajv2020({ strict: true, allowUnionTypes: true, strictRequired: false, useDefaults: true });
+    ajvFormats.default(this.#ajv);
+    const { schemas } = JSON.parse(this.json.replaceAll(IN_DOCUMENT, REGISTERED))
+      .components as DocumentNode['components'];
+    this.#ajv.addSchema({ $id: 'openapi', $defs: schemas });
+    const operations: Operation[] = [];
+    for (const [path, item] of Object.entries(document.paths)) {
+      for (const method of methods) {
+        const node = item[method] as OperationNode | undefined;
+        if (node !== undefined)
+          operations.push(this.#operation(document, node, { method: method.toUpperCase(), path }));
+      }
+    }
+    this.operations = operations;
+  }
+
+  /** The compiled schema of a component, for those who judge the same by hand. */
+  schema(name: string): ValidateFunction {
+    return this.#ajv.compile({ $ref: `${REGISTERED}${name}` });
+  }
+
+  #operation(document: DocumentNode, node: OperationNode, at: { method: string; path: string }): Operation {
+    const parameters = (node.parameters ?? [])
+      .map(entry => ('$ref' in entry ? resolveParameter(document, entry.$ref) : entry))
+      .filter(parameter => parameter.in === 'query');
+    const byName = new Map(parameters.map(parameter => [parameter.name, parameter]));
+    const judgeQuery = this.#ajv.compile({
+      type: 'object',
+      additionalProperties: false,
+      properties: Object.fromEntries(parameters.map(parameter => [parameter.name, parameter.schema])),
+    });
+    const defaults: Record<string, QueryValue> = {};
+    assert(judgeQuery(defaults), `the defaults of ${node.operationId} satisfy its schema`);
+    const withoutQuery = accepted(parameters.length === 0 ? NO_SETTINGS : (Object.freeze(defaults) as Query));
+    const bodySchema = node.requestBody?.content?.['application/json']?.schema?.$ref;
+    const judgeBody =
+      bodySchema === undefined ? null : this.#ajv.compile({ $ref: bodySchema.replace(IN_DOCUMENT, REGISTERED) });
+    return {
+      id: node.operationId,
+      method: at.method,
+      path: at.path,
+      query: search => (search === '' ? withoutQuery : readQuery(search, byName, judgeQuery)),
+      body: value => (judgeBody === null || judgeBody(value) ? null : bodyProblem(judgeBody.errors?.[0])),
+    };
+  }
+}
+
+const resolveParameter = (document: DocumentNode, reference: string): Parameter => {
+  const parameter = document.components.parameters[reference.slice(reference.lastIndexOf('/') + 1)];
+  assert(parameter !== undefined, `${reference} is in the document`);
+  return parameter;
+};
+
+const readQuery = (
+  search: string,
+  parameters: ReadonlyMap<string, Parameter>,
+  judge: ValidateFunction,
+): Result<Query> => {
+  const query: Record<string, QueryValue> = {};
+  for (const [name, text] of new URLSearchParams(search)) {
+    const parameter = parameters.get(name);
+    if (parameter === undefined) {
+      return invalid(name, `there is no query parameter ${JSON.stringify(name)} here`);
+    }
+    if (Object.hasOwn(query, name)) return invalid(name, `the query parameter ${name} is given twice`);
+    query[name] = typed(text, parameter.schema.type);
+  }
+  if (judge(query)) return accepted(query);
+  const error = judge.errors?.[0];
+  const name = error?.instancePath.slice(1) ?? '';
+  const refusedAs = parameters.get(name)?.['x-refused-as'] ?? 'INVALID_REQUEST';
+  assert(isErrorCode(refusedAs), `${refusedAs} is a code`);
+  return invalid(name, `the query parameter ${name} ${wording(error)}`, refusedAs);
+};
+
+const invalid = (field: string, detail: string, code: ErrorCode = 'INVALID_REQUEST'): Result<Query> => ({
+  ok: false,
+  problem: problem(code, detail, { field }),
+});
+
+/** What the text stands for under its schema's type; text that is not of the type is left for the schema to refuse. */
+const typed = (text: string, type: string | undefined): QueryValue => {
+  if (type === 'integer' && /^-?\d{1,16}$/.test(text)) return Number(text);
+  if (type === 'boolean' && (text === 'true' || text === 'false')) return text === 'true';
+  return text;
+};
+
+const bodyProblem = (error: ErrorObject | undefined): Problem => {
+  const at = (error?.instancePath ?? '').slice(1).replaceAll('/', '.');
+  const extra = error?.keyword === 'additionalProperties' ? String(error.params['additionalProperty']) : null;
+  const missing = error?.keyword === 'required' ? String(error.params['missingProperty']) : null;
+  const field = [at, extra ?? missing ?? ''].filter(part => part !== '').join('.');
+  if (extra !== null) return problem('INVALID_REQUEST', `there is no field ${JSON.stringify(field)} here`, { field });
+  if (missing !== null) return problem('INVALID_REQUEST', `the field ${field} is missing`, { field });
+  return problem('INVALID_REQUEST', `${field === '' ? 'the body' : field} ${wording(error)}`, { field });
+};
+
+const wording = (error: ErrorObject | undefined): string => {
+  if (error === undefined) return 'is not valid';
+  if (error.keyword === 'enum') {
+    const allowed: unknown = error.params['allowedValues'];
+    return `must be one of ${Array.isArray(allowed) ? allowed.join(', ') : 'the allowed values'}`;
+  }
+  return error.message ?? 'is not valid';
+};

@@ -1,0 +1,199 @@
+// The REST door without its socket: from a request to the handler of its operation.
+//
+// Order of judgement, before any handler runs: host and origin, the door's state, the route, the method, the query. What
+// a handler throws is a bug: it is logged with its cause and answered INTERNAL, except a broken invariant, which ends
+// the process.
+
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import express from 'express';
+import { problem } from '@sluice/protocol/errors';
+import { AssertionFailure, assert } from '../../base/assert.ts';
+import type { VerbMetrics } from '../../base/metrics.ts';
+import type { GatewayContext } from '../gateway.ts';
+import type { Operation } from './contract.ts';
+import { Contract } from './contract.ts';
+import { Exchange } from './exchange.ts';
+import type { OriginRule } from './origin-rule.ts';
+import type { Handler, HandlerTable } from './handlers.ts';
+
+export interface DoorOptions {
+  readonly context: GatewayContext;
+  readonly contract: Contract;
+  readonly handlers: HandlerTable;
+  readonly originRule: OriginRule;
+}
+
+interface Verb {
+  readonly operation: Operation;
+  readonly handle: Handler;
+  readonly metrics: VerbMetrics;
+}
+
+interface RestRequest extends IncomingMessage {
+  exchange: Exchange;
+  params: Readonly<Record<string, string>>;
+}
+
+const PREFLIGHT_METHODS = 'GET, HEAD, POST, PATCH, DELETE';
+const PREFLIGHT_SECONDS = '600';
+
+export class RestDoor {
+  readonly #context: GatewayContext;
+  readonly #originRule: OriginRule;
+  readonly #unrouted: VerbMetrics;
+  readonly #app: (request: IncomingMessage, response: ServerResponse) => void;
+  readonly #exchanges = new Set<Exchange>();
+  #isDraining = false;
+  #whenIdle: (() => void) | null = null;
+
+  constructor(options: DoorOptions) {
+    this.#context = options.context;
+    this.#originRule = options.originRule;
+    this.#unrouted = options.context.metrics.verb('rest', 'unrouted');
+    this.#app = this.#routes(options);
+  }
+
+  /** Called for every request of the socket. */
+  handle(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
+    const exchange = new Exchange({
+      context: this.#context,
+      request,
+      response,
+      expectsContinue,
+      metrics: this.#unrouted,
+      isDraining: () => this.#isDraining,
+    });
+    this.#exchanges.add(exchange);
+    response.once('close', () => this.#closed(exchange));
+    const verdict = this.#originRule.judge(request.headers.host, request.headers.origin);
+    exchange.origin = verdict.origin;
+    if (verdict.refusal !== null) {
+      exchange.problem(verdict.refusal);
+      return;
+    }
+    if (this.#isDraining) {
+      exchange.problem(problem('SHUTTING_DOWN', 'this broker is stopping'));
+      return;
+    }
+    if (request.method === 'OPTIONS' && isPreflight(exchange)) {
+      answerPreflight(exchange);
+      return;
+    }
+    (request as RestRequest).exchange = exchange;
+    this.#app(request, response);
+  }
+
+  /** New requests are refused and waits are cut short; resolves when the last exchange has ended. */
+  drain(): Promise<void> {
+    this.#isDraining = true;
+    for (const exchange of this.#exchanges) exchange.stopWaiting();
+    if (this.#exchanges.size === 0) return Promise.resolve();
+    return new Promise(resolve => {
+      this.#whenIdle = resolve;
+    });
+  }
+
+  #closed(exchange: Exchange): void {
+    exchange.closed();
+    this.#exchanges.delete(exchange);
+    if (this.#exchanges.size === 0) this.#whenIdle?.();
+  }
+
+  #routes(options: DoorOptions): (request: IncomingMessage, response: ServerResponse) => void {
+    const app = express();
+    app.disable('x-powered-by');
+    app.disable('etag');
+    app.set('query parser', false);
+    app.enable('strict routing');
+    app.enable('case sensitive routing');
+    for (const [path, verbs] of verbsByPath(options)) {
+      const allow = allowed(verbs);
+      app.route(path.replaceAll(/\{(\w+)\}/g, ':$1')).all(request => {
+        return dispatch(request as unknown as RestRequest, verbs, allow);
+      });
+    }
+    app.use((request: unknown) => {
+      const { exchange } = request as RestRequest;
+      exchange.problem(problem('ROUTE_NOT_FOUND', 'there is no such route; /openapi.yaml lists them all'));
+    });
+    app.use((error: unknown, request: unknown, _response: unknown, _next: unknown) => {
+      this.#failed(error, (request as RestRequest).exchange);
+    });
+    return (request, response) => app(request as never, response as never);
+  }
+
+  #failed(error: unknown, exchange: Exchange): void {
+    if (error instanceof AssertionFailure) {
+      // Out of the router, where nobody catches it: the process ends.
+      queueMicrotask(() => {
+        throw error;
+      });
+      return;
+    }
+    if (isPathFault(error)) {
+      exchange.problem(problem('INVALID_REQUEST', 'the path is not a valid percent-encoding'));
+      return;
+    }
+    this.#context.logger.error({ err: error, request_id: exchange.requestId }, 'a request failed unexpectedly');
+    if (exchange.isAnswered || exchange.response.headersSent) exchange.response.destroy();
+    else exchange.problem(problem('INTERNAL', 'the broker failed; its log has the cause under this request id'));
+  }
+}
+
+/** Paths with their verbs; those of records first, because routes are tried in order. */
+const verbsByPath = ({ context, contract, handlers }: DoorOptions): Map<string, Map<string, Verb>> => {
+  const paths = new Map<string, Map<string, Verb>>();
+  const ids = new Set<string>();
+  for (const operation of contract.operations) {
+    const entry = handlers[operation.id];
+    assert(entry !== undefined, `the operation ${operation.id} has a handler`);
+    ids.add(operation.id);
+    const verbs = paths.get(operation.path) ?? new Map<string, Verb>();
+    const verb: Verb = { operation, handle: entry.handle, metrics: context.metrics.verb('rest', entry.verb) };
+    verbs.set(operation.method, verb);
+    if (operation.method === 'GET') verbs.set('HEAD', verb);
+    paths.set(operation.path, verbs);
+  }
+  for (const id of Object.keys(handlers)) assert(ids.has(id), `the handler ${id} has an operation`);
+  return paths;
+};
+
+const allowed = (verbs: ReadonlyMap<string, Verb>): string => [...verbs.keys()].join(', ');
+
+const dispatch = (request: RestRequest, verbs: ReadonlyMap<string, Verb>, allow: string): void | Promise<void> => {
+  const { exchange } = request;
+  const verb = verbs.get(request.method ?? '');
+  if (verb === undefined) {
+    const detail = `${request.method} is not a method of this route`;
+    exchange.problem(problem('METHOD_NOT_ALLOWED', detail, { allow }), undefined, { Allow: allow });
+    return undefined;
+  }
+  exchange.metrics = verb.metrics;
+  exchange.params = request.params;
+  const url = request.url ?? '';
+  const mark = url.indexOf('?');
+  const query = verb.operation.query(mark < 0 ? '' : url.slice(mark + 1));
+  if (!query.ok) {
+    exchange.problem(query.problem);
+    return undefined;
+  }
+  return verb.handle(exchange, query.value, verb.operation);
+};
+
+const isPreflight = (exchange: Exchange): boolean =>
+  exchange.origin !== null && exchange.request.headers['access-control-request-method'] !== undefined;
+
+const answerPreflight = (exchange: Exchange): void => {
+  const headers: Record<string, string> = {
+    'Access-Control-Allow-Methods': PREFLIGHT_METHODS,
+    'Access-Control-Max-Age': PREFLIGHT_SECONDS,
+  };
+  const asked = exchange.request.headers['access-control-request-headers'];
+  // Any header: the origin is trusted, and what a header may do is judged where it is read.
+  if (asked !== undefined) headers['Access-Control-Allow-Headers'] = asked;
+  exchange.empty(204, headers);
+};
+
+/** The router could not decode a parameter of the path. */
+const isPathFault = (error: unknown): boolean =>
+  error instanceof Error && (error as { readonly status?: unknown }).status === 400;

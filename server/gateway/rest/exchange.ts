@@ -1,0 +1,221 @@
+// One request and its answer.
+//
+// Guarantees: exactly one answer, counted once in the metrics, with Request-Id and, for an allowed origin, the CORS
+// headers. An answer given before the body was read leaves the client time to read it: the rest of the body is drained
+// within DRAIN_BYTES_MAX and DRAIN_MS_MAX before the connection is closed; without that, the reset that follows a close
+// with unread bytes would take the answer along. Body bytes that were reserved are given back when the exchange ends.
+
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
+import type { ErrorCode, Problem } from '@sluice/protocol/errors';
+import { errorTable } from '@sluice/protocol/errors';
+import { DRAIN_BYTES_MAX, DRAIN_MS_MAX } from '../../base/limits.ts';
+import type { VerbMetrics } from '../../base/metrics.ts';
+import { httpStatus, problemDocument } from '../error-mapping.ts';
+import type { GatewayContext } from '../gateway.ts';
+
+/** A body this short is read off by the parser anyway, most often with the packet that brought the headers. */
+const UNREAD_BYTES_EASY = 65_536;
+
+/** Seconds after which a refusal for want of room may be tried again. */
+const RETRY_AFTER_SECONDS = '1';
+
+export const EXPOSED_HEADERS =
+  'Request-Id, Location, Retry-After, Allow, Sluice-Cursor, Sluice-Topic, Sluice-Partition, ' +
+  'Sluice-Offset, Sluice-Timestamp, Sluice-Key, Sluice-Key-Base64, Sluice-Headers, Sluice-Tombstone';
+
+export interface ExchangeOptions {
+  readonly context: GatewayContext;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  /** The client waits for 100 Continue before it sends the body. */
+  readonly expectsContinue: boolean;
+  readonly metrics: VerbMetrics;
+  /** True once the door is being closed: connections are not kept then. */
+  readonly isDraining: () => boolean;
+}
+
+export class Exchange {
+  readonly context: GatewayContext;
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly requestId: string;
+  /** The operation's once the route is known. */
+  metrics: VerbMetrics;
+  params: Readonly<Record<string, string>> = {};
+  /** Named in the CORS headers of the answer. */
+  origin: string | null = null;
+  readonly #isDraining: () => boolean;
+  readonly #startedMs: number;
+  #expectsContinue: boolean;
+  #reservedBytes = 0;
+  #outcome: string | null = null;
+  #abort: AbortController | null = null;
+  #isClosed = false;
+
+  constructor(options: ExchangeOptions) {
+    this.context = options.context;
+    this.request = options.request;
+    this.response = options.response;
+    this.metrics = options.metrics;
+    this.#expectsContinue = options.expectsContinue;
+    this.#isDraining = options.isDraining;
+    this.requestId = options.context.random.uuid();
+    this.#startedMs = options.context.clock.monotonicMs();
+  }
+
+  /** Aborts when the client is gone or the door drains: waiting makes no sense any more. */
+  get signal(): AbortSignal {
+    this.#abort ??= new AbortController();
+    if (this.#isClosed) this.#abort.abort();
+    return this.#abort.signal;
+  }
+
+  get isGone(): boolean {
+    return this.#isClosed;
+  }
+
+  get isAnswered(): boolean {
+    return this.#outcome !== null;
+  }
+
+  /** Ends waits for records early; the exchange itself goes on. */
+  stopWaiting(): void {
+    this.#abort?.abort();
+  }
+
+  /** False when too many body bytes are in memory already. */
+  reserve(bytes: number): boolean {
+    if (!this.context.bodyBudget.reserve(bytes)) return false;
+    this.#reservedBytes += bytes;
+    return true;
+  }
+
+  /** Asks a client that waits for it to send the body. */
+  continue(): void {
+    if (!this.#expectsContinue) return;
+    this.#expectsContinue = false;
+    this.response.writeContinue();
+  }
+
+  answer(status: number, contentType: string, body: string | Buffer, headers?: OutgoingHttpHeaders): void {
+    const bytes = typeof body === 'string' ? Buffer.byteLength(body, 'utf8') : body.length;
+    const all = this.headers({ 'Content-Type': contentType, 'Content-Length': bytes, ...headers });
+    this.#finish('ok', bytes);
+    this.#send(status, all, body);
+  }
+
+  json(status: number, value: unknown, headers?: OutgoingHttpHeaders): void {
+    this.answer(status, 'application/json', JSON.stringify(value), headers);
+  }
+
+  empty(status: number, headers?: OutgoingHttpHeaders): void {
+    this.#finish('ok', 0);
+    this.#send(status, this.headers(headers), '');
+  }
+
+  /** `extra` are facts that are not plain values. */
+  problem(refusal: Problem, extra?: Readonly<Record<string, unknown>>, headers?: OutgoingHttpHeaders): void {
+    const text = JSON.stringify({ ...problemDocument(refusal, this.requestId), ...extra });
+    const bytes = Buffer.byteLength(text, 'utf8');
+    const all = this.headers({ 'Content-Type': 'application/problem+json', 'Content-Length': bytes, ...headers });
+    if (errorTable[refusal.code].retriable) all['Retry-After'] = RETRY_AFTER_SECONDS;
+    this.#finish(refusal.code, bytes);
+    this.#send(httpStatus(refusal.code), all, text);
+  }
+
+  /** For answers that are written in pieces; `finishStream` ends them. */
+  beginStream(status: number, headers: OutgoingHttpHeaders): void {
+    this.response.writeHead(status, this.headers(headers));
+  }
+
+  finishStream(sentBytes: number, trailers: Readonly<Record<string, string>>): void {
+    this.#finish('ok', sentBytes);
+    if (this.response.req.httpVersion !== '1.0') this.response.addTrailers(trailers);
+    this.response.end();
+  }
+
+  /** The status is sent and what follows cannot be: the client must notice that the answer is not whole. */
+  breakStream(code: ErrorCode): void {
+    this.#finish(code, 0);
+    this.response.destroy();
+  }
+
+  /** Called once, when the response was sent or the connection is gone. */
+  closed(): void {
+    this.#isClosed = true;
+    this.#abort?.abort();
+    if (this.#reservedBytes > 0) this.context.bodyBudget.release(this.#reservedBytes);
+    this.#reservedBytes = 0;
+    // Nobody reads an answer that is missing by now.
+    if (this.#outcome === null) this.#finish('disconnected', 0);
+  }
+
+  headers(own: OutgoingHttpHeaders = {}): OutgoingHttpHeaders {
+    own['Request-Id'] = this.requestId;
+    own['Cache-Control'] = 'no-store';
+    own['X-Content-Type-Options'] = 'nosniff';
+    if (this.origin !== null) {
+      own['Access-Control-Allow-Origin'] = this.origin;
+      own['Access-Control-Expose-Headers'] = EXPOSED_HEADERS;
+      own['Vary'] = 'Origin';
+    }
+    if (this.#isDraining()) own['Connection'] = 'close';
+    return own;
+  }
+
+  #finish(outcome: string, sentBytes: number): void {
+    if (this.#outcome !== null) return;
+    this.#outcome = outcome;
+    this.metrics.finished(outcome, (this.context.clock.monotonicMs() - this.#startedMs) / 1000);
+    if (sentBytes > 0) this.metrics.sent(sentBytes);
+  }
+
+  #send(status: number, headers: OutgoingHttpHeaders, body: string | Buffer): void {
+    const { response } = this;
+    if (this.#isClosed || response.headersSent) {
+      response.destroy();
+      return;
+    }
+    if (!this.#hasUnreadBody()) {
+      response.writeHead(status, headers);
+      response.end(body);
+      return;
+    }
+    headers['Connection'] = 'close';
+    response.writeHead(status, headers);
+    if (body.length > 0) response.write(body);
+    else response.flushHeaders();
+    this.#drainRequest();
+  }
+
+  #hasUnreadBody(): boolean {
+    const { request } = this;
+    if (request.complete) return false;
+    if (request.headers['transfer-encoding'] !== undefined) return true;
+    const length = Number(request.headers['content-length'] ?? 0);
+    if (length === 0) return false;
+    // A client that waits for 100 Continue has sent nothing yet and need not send it now.
+    return this.#expectsContinue || length > UNREAD_BYTES_EASY;
+  }
+
+  /** Ends the response once the client has sent the rest, or too much of it, or too slowly. */
+  #drainRequest(): void {
+    const { request, response } = this;
+    if (this.#expectsContinue) {
+      response.end();
+      return;
+    }
+    const timer = this.context.clock.schedule(DRAIN_MS_MAX, () => request.destroy());
+    let drainedBytes = 0;
+    request.on('data', (chunk: Buffer) => {
+      drainedBytes += chunk.length;
+      if (drainedBytes > DRAIN_BYTES_MAX) request.destroy();
+    });
+    request.once('close', () => {
+      timer.cancel();
+      response.end();
+    });
+    request.on('error', () => response.destroy());
+    request.resume();
+  }
+}

@@ -1,0 +1,138 @@
+// The REST door's socket: binding, limits of connections and headers, draining and closing.
+
+import { readFileSync } from 'node:fs';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { createServer } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { AddressInfo } from 'node:net';
+import { problem } from '@sluice/protocol/errors';
+import { HEADER_BYTES_MAX, HEADER_TIMEOUT_MS, HTTP_CONNECTIONS_MAX } from '../../base/limits.ts';
+import { problemDocument } from '../error-mapping.ts';
+import type { GatewayContext, ListenAddress, Listener } from '../gateway.ts';
+import { ListenFailure } from '../gateway.ts';
+import { createAdminHandlers } from './admin.ts';
+import { Contract } from './contract.ts';
+import { RestDoor } from './door.ts';
+import { OriginRule } from './origin-rule.ts';
+import { createProduceHandlers } from './produce.ts';
+import { createReadHandlers } from './read.ts';
+
+export interface RestOptions {
+  readonly listen: ListenAddress;
+  /** Origins beside the listener's own, as scheme://host[:port]. */
+  readonly allowOrigins: readonly string[];
+  /** Names beside loopback and the bound address under which the door may be reached. */
+  readonly hostNames: readonly string[];
+}
+
+/** A connection without a byte in either direction for this long is closed; the longest wait for records is shorter. */
+const SILENCE_MS_MAX = 120_000;
+const KEEP_ALIVE_MS = 65_000;
+
+/** In the clone the document lies at the top; in the built package beside what it describes. */
+const DOCUMENT_PLACES = ['../../../openapi.yaml', '../../openapi.yaml'];
+
+export const listenRest = async (context: GatewayContext, options: RestOptions): Promise<Listener> => {
+  const yaml = readDocument();
+  const contract = new Contract(yaml);
+  const { listen } = options;
+  const boundHosts = [listen.host, bracketed(listen.host)];
+  const door = new RestDoor({
+    context,
+    contract,
+    handlers: {
+      ...createProduceHandlers(context),
+      ...createReadHandlers(context),
+      ...createAdminHandlers(context, { yaml, json: contract.json }),
+    },
+    originRule: new OriginRule(boundHosts, options.hostNames, options.allowOrigins),
+  });
+  const server = createServer({
+    maxHeaderSize: HEADER_BYTES_MAX,
+    headersTimeout: HEADER_TIMEOUT_MS,
+    // Uploads of lines may last as long as they bring bytes; silence ends them.
+    requestTimeout: 0,
+    keepAliveTimeout: KEEP_ALIVE_MS,
+    noDelay: true,
+    // The door answers a missing Host itself, as a problem document.
+    requireHostHeader: false,
+  });
+  server.maxConnections = HTTP_CONNECTIONS_MAX;
+  server.setTimeout(SILENCE_MS_MAX);
+  server.on('request', (request: IncomingMessage, response: ServerResponse) => door.handle(request, response, false));
+  server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
+    door.handle(request, response, true);
+  });
+  server.on('clientError', (error: Error, socket: Duplex) => answerUnreadable(context, error, socket));
+  await bind(server, listen);
+  const { port } = server.address() as AddressInfo;
+  return {
+    address: `${bracketed(listen.host)}:${port}`,
+    async drain() {
+      server.close();
+      await door.drain();
+      server.closeIdleConnections();
+    },
+    close() {
+      return new Promise(resolve => {
+        server.close(() => resolve());
+        server.closeAllConnections();
+      });
+    },
+  };
+};
+
+const readDocument = (): string => {
+  for (const place of DOCUMENT_PLACES) {
+    try {
+      return readFileSync(new URL(place, import.meta.url), 'utf8');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+  }
+  throw new Error('openapi.yaml is missing from this installation');
+};
+
+const bind = (server: Server, listen: ListenAddress): Promise<void> =>
+  new Promise((resolve, reject) => {
+    server.once('error', (error: NodeJS.ErrnoException) => {
+      reject(new ListenFailure(`${bracketed(listen.host)}:${listen.port}`, failureReason(error.code), error));
+    });
+    server.listen(listen.port, listen.host, () => {
+      server.removeAllListeners('error');
+      resolve();
+    });
+  });
+
+const failureReason = (code: string | undefined): ListenFailure['reason'] => {
+  if (code === 'EADDRINUSE') return 'in-use';
+  if (code === 'EACCES' || code === 'EPERM') return 'not-permitted';
+  return code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND' ? 'not-available' : 'failed';
+};
+
+/** IPv6 addresses as they stand in URLs. */
+const bracketed = (host: string): string => (host.includes(':') && !host.startsWith('[') ? `[${host}]` : host);
+
+/** What could not be read as HTTP still gets a problem document. */
+const answerUnreadable = (context: GatewayContext, error: NodeJS.ErrnoException, socket: Duplex): void => {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const requestId = context.random.uuid();
+  const body = JSON.stringify(problemDocument(problem('INVALID_REQUEST', unreadable(error.code)), requestId));
+  const lines = [
+    'HTTP/1.1 400 Bad Request',
+    'Content-Type: application/problem+json',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    `Request-Id: ${requestId}`,
+    'Connection: close',
+  ];
+  socket.end(`${lines.join('\r\n')}\r\n\r\n${body}`);
+};
+
+const unreadable = (code: string | undefined): string => {
+  if (code === 'HPE_HEADER_OVERFLOW') return `the headers are longer than ${HEADER_BYTES_MAX} bytes`;
+  if (code === 'ERR_HTTP_REQUEST_TIMEOUT') return `the headers did not arrive within ${HEADER_TIMEOUT_MS} ms`;
+  return 'this is not an HTTP/1.1 request';
+};

@@ -1,0 +1,259 @@
+// Produce from a body of lines, appended as they arrive.
+//
+//   chunks -> lines -> records -> one builder a partition -> at most one append a partition under way
+//
+// While an append of a partition is under way its next batch grows; it is sent when that append is answered, so batches
+// are as large as the disk is slow, and small when the client is. A chunk is read only when less than
+// HELD_BYTES_MAX is held, so a fast client waits for the disk, and memory is bounded whatever the body's length.
+//
+// Guarantees: within a partition, lines are appended in order and each append begins after the one before succeeded;
+// what is appended of a partition is thus always a prefix. The answer counts exactly what was acknowledged. Nothing from
+// a bad line on is appended; the lines before it are. A body that was broken off adds no partial line.
+
+import type { Problem, Result } from '@sluice/protocol/errors';
+import { accepted, problem, refused } from '@sluice/protocol/errors';
+import { LINE_BYTES_MAX } from '../../base/limits.ts';
+import type { ProduceAck } from '../../broker/broker.ts';
+import { decodeText, parseJson } from '../json-text.ts';
+import { PartitionBatches } from '../partition-batches.ts';
+import type { WrittenRecord } from '../record-json.ts';
+import { ABSENT, readRecordForm } from '../record-json.ts';
+import { throttled } from './body.ts';
+import type { Exchange } from './exchange.ts';
+import { LineSplitter } from './line-splitter.ts';
+import type { ProducePlan } from './produce.ts';
+import { bareRecord, partitionFault, recordTooLarge } from './produce.ts';
+
+/** A batch this large is sent at once, or as soon as the one before it is answered. */
+const BATCH_BYTES_GOAL = 256 * 1024;
+/** Lines in builders and appends under way; beyond it the client waits. */
+const HELD_BYTES_MAX = 1024 * 1024;
+const BUILDER_BYTES = 65_536;
+
+/** One partition's lines on their way. */
+interface Lane {
+  readonly batches: PartitionBatches;
+  /** The line of the first record that is in the builder now. */
+  firstLine: number;
+  appending: Promise<void> | null;
+  appendingBytes: number;
+  firstOffset: number;
+  lastOffset: number;
+  count: number;
+}
+
+interface LineFailure {
+  readonly line: number;
+  readonly problem: Problem;
+}
+
+type LineReader = (line: Buffer) => Result<WrittenRecord | null>;
+
+export const produceStream = async (exchange: Exchange, plan: ProducePlan, type: string): Promise<void> => {
+  const announced = Number(exchange.request.headers['content-length'] ?? HELD_BYTES_MAX);
+  if (!exchange.reserve(Math.min(announced, HELD_BYTES_MAX))) {
+    exchange.problem(throttled());
+    return;
+  }
+  exchange.continue();
+  await new LineUpload(exchange, plan, type === 'text/plain' ? textLine : jsonLine(plan)).run();
+};
+
+class LineUpload {
+  readonly #exchange: Exchange;
+  readonly #plan: ProducePlan;
+  readonly #readLine: LineReader;
+  readonly #lanes = new Map<number, Lane>();
+  readonly #sticky: number;
+  #line = 0;
+  #failure: LineFailure | null = null;
+  #hasAppendFailed = false;
+
+  constructor(exchange: Exchange, plan: ProducePlan, readLine: LineReader) {
+    this.#exchange = exchange;
+    this.#plan = plan;
+    this.#readLine = readLine;
+    this.#sticky = plan.partition ?? plan.choice.nextSticky(plan.topic.partitionCount);
+  }
+
+  async run(): Promise<void> {
+    const { request, metrics } = this.#exchange;
+    const splitter = new LineSplitter();
+    let reservedCarry = 0;
+    try {
+      for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+        metrics.received(chunk.length);
+        const now = this.#plan.clock.wallMs();
+        splitter.push(chunk);
+        for (let line = splitter.next(); line !== null; line = splitter.next()) {
+          if (!this.#take(line, now)) break;
+        }
+        if (this.#failure !== null) break;
+        if (splitter.carriedBytes > LINE_BYTES_MAX) {
+          this.#fail(this.#line + 1, lineTooLong());
+          break;
+        }
+        if (splitter.carriedBytes > reservedCarry + HELD_BYTES_MAX) {
+          if (!this.#exchange.reserve(splitter.carriedBytes - reservedCarry)) {
+            this.#fail(this.#line + 1, throttled());
+            break;
+          }
+          reservedCarry = splitter.carriedBytes;
+        }
+        this.#sendWhatWaits(request.readableLength === 0 ? 1 : BATCH_BYTES_GOAL);
+        await this.#untilThereIsRoom();
+        if (this.#failure !== null) break;
+      }
+    } catch (error) {
+      // The client broke the body off; a partial last line is not a line.
+      if (!request.destroyed) throw error;
+    }
+    if (!request.complete && this.#failure === null) return;
+    const last = this.#failure === null ? splitter.rest() : null;
+    if (last !== null) this.#take(last, this.#plan.clock.wallMs());
+    await this.#finish();
+  }
+
+  /** False when this line ended the request. */
+  #take(line: Buffer, now: number): boolean {
+    this.#line++;
+    const read = this.#readLine(line);
+    if (!read.ok) return this.#fail(this.#line, read.problem);
+    const record = read.value;
+    if (record === null) return true;
+    let { partition } = record;
+    if (partition !== ABSENT) {
+      const fault = partitionFault(partition, this.#plan, null);
+      if (fault !== null) return this.#fail(this.#line, fault);
+    } else if (this.#plan.partition === null && record.key !== null) {
+      partition = this.#plan.choice.forKey(record.key, this.#plan.topic.partitionCount);
+    } else partition = this.#sticky;
+    if (record.timestamp === ABSENT) record.timestamp = now;
+    const lane = this.#lane(partition);
+    if (lane.batches.recordCount === 0) lane.firstLine = this.#line;
+    if (!lane.batches.add(record)) return this.#fail(this.#line, recordTooLarge(this.#plan.topic, {}).problem);
+    if (lane.batches.byteLength >= BATCH_BYTES_GOAL && lane.appending === null) this.#send(lane);
+    return true;
+  }
+
+  #fail(line: number, refusal: Problem): false {
+    this.#failure ??= { line, problem: refusal };
+    return false;
+  }
+
+  #lane(partition: number): Lane {
+    let lane = this.#lanes.get(partition);
+    if (lane === undefined) {
+      const { codec, topic } = this.#plan;
+      lane = {
+        batches: new PartitionBatches(partition, codec, topic.batchBytesMax, BUILDER_BYTES),
+        firstLine: 0,
+        appending: null,
+        appendingBytes: 0,
+        firstOffset: ABSENT,
+        lastOffset: ABSENT,
+        count: 0,
+      };
+      this.#lanes.set(partition, lane);
+    }
+    return lane;
+  }
+
+  #sendWhatWaits(bytesMin: number): void {
+    for (const lane of this.#lanes.values()) {
+      if (lane.appending === null && lane.batches.byteLength >= bytesMin) this.#send(lane);
+    }
+  }
+
+  #send(lane: Lane): void {
+    lane.appendingBytes = lane.batches.byteLength;
+    lane.appending = this.#append(lane).then(() => {
+      lane.appending = null;
+      lane.appendingBytes = 0;
+    });
+  }
+
+  async #append(lane: Lane): Promise<void> {
+    const { broker, topic, acks, timeoutMs } = this.#plan;
+    const line = lane.firstLine;
+    const { partition } = lane.batches;
+    const batches = await lane.batches.take();
+    const outcome = await broker.produce({ topic: topic.name, partition, batches, acks, timeoutMs });
+    if (outcome.ok) acknowledge(lane, outcome.value);
+    else this.#failAppend(line, outcome.problem);
+  }
+
+  /** An append that failed belongs to an earlier line than whatever was found wrong meanwhile. */
+  #failAppend(line: number, refusal: Problem): void {
+    this.#hasAppendFailed = true;
+    if (this.#failure === null || line < this.#failure.line) this.#failure = { line, problem: refusal };
+  }
+
+  async #untilThereIsRoom(): Promise<void> {
+    for (;;) {
+      let held = 0;
+      const appending: Promise<void>[] = [];
+      for (const lane of this.#lanes.values()) {
+        held += lane.appendingBytes + lane.batches.byteLength;
+        if (lane.appending !== null) appending.push(lane.appending);
+      }
+      if (held < HELD_BYTES_MAX || this.#failure !== null) return;
+      if (appending.length > 0) await Promise.race(appending);
+      if (this.#failure === null) this.#sendWhatWaits(1);
+    }
+  }
+
+  /** Sends the lines that are left, unless an append failed: then nothing more is appended anywhere. */
+  async #finish(): Promise<void> {
+    for (const lane of this.#lanes.values()) {
+      while (lane.appending !== null) await lane.appending;
+    }
+    if (!this.#hasAppendFailed) {
+      this.#sendWhatWaits(1);
+      for (const lane of this.#lanes.values()) if (lane.appending !== null) await lane.appending;
+    }
+    this.#answer();
+  }
+
+  #answer(): void {
+    const ranges: { partition: number; first_offset: number; last_offset: number; count: number }[] = [];
+    let count = 0;
+    for (const [partition, lane] of this.#lanes) {
+      if (lane.count === 0) continue;
+      count += lane.count;
+      ranges.push({ partition, first_offset: lane.firstOffset, last_offset: lane.lastOffset, count: lane.count });
+    }
+    ranges.sort((a, b) => a.partition - b.partition);
+    const failure = this.#failure;
+    if (failure !== null) this.#exchange.problem(failure.problem, { line: failure.line, count, partitions: ranges });
+    else if (this.#plan.acks === 'none') this.#exchange.answer(202, 'application/json', '{}');
+    else this.#exchange.json(200, { count, partitions: ranges });
+  }
+}
+
+const acknowledge = (lane: Lane, ack: ProduceAck): void => {
+  if (lane.firstOffset === ABSENT) lane.firstOffset = ack.baseOffset;
+  lane.lastOffset = ack.baseOffset + ack.count - 1;
+  lane.count += ack.count;
+};
+
+const lineTooLong = (): Problem =>
+  problem('RECORD_TOO_LARGE', `a line has at most ${LINE_BYTES_MAX} bytes`, { limit_bytes: LINE_BYTES_MAX });
+
+/** The line's bytes as they are; the builder copies them. */
+const textLine: LineReader = line =>
+  accepted({ kind: 'record', key: null, value: line, headers: [], timestamp: ABSENT, partition: ABSENT });
+
+const jsonLine =
+  (plan: ProducePlan): LineReader =>
+  line => {
+    const text = decodeText(line);
+    if (text === null) return refused('INVALID_REQUEST', 'the line is not UTF-8');
+    if (/^[ \t\r]*$/.test(text)) return accepted(null);
+    const parsed = parseJson(text);
+    if (!parsed.ok) return refused('INVALID_REQUEST', `the line is not JSON: ${parsed.fault}`);
+    if (plan.isBare) return bareRecord(parsed.value, plan);
+    const record = readRecordForm(parsed.value);
+    if (record.kind === 'fault') return refused('INVALID_REQUEST', record.detail, { field: record.field });
+    return accepted(record);
+  };
