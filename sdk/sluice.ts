@@ -1,9 +1,18 @@
 // The client: one set of connections, and what is made from it.
 
+import { AdminClient } from './admin-client.ts';
 import type { Admin } from './admin.ts';
+import { ClusterMetadata } from './cluster-metadata.ts';
+import { Links } from './links.ts';
 import type { Producer, ProducerOptions } from './producer.ts';
 import type { Reader, ReaderOptions } from './reader.ts';
-import type { Topic } from './topic.ts';
+import { realRuntime } from './real-defaults.ts';
+import { Requester } from './request.ts';
+import type { Runtime } from './runtime.ts';
+import { SluiceError } from './sluice-error.ts';
+import { TopicProducer } from './topic-producer.ts';
+import { TopicReader } from './topic-reader.ts';
+import { asTopic, type Topic } from './topic.ts';
 
 export interface SluiceOptions {
   /** HOST:PORT of gRPC listeners; any one of a cluster is enough. */
@@ -11,7 +20,7 @@ export interface SluiceOptions {
   /** Told to the broker with every call. */
   readonly clientId?: string;
   /** Sent as a bearer token. */
-  readonly token?: string;
+  readonly token?: string | undefined;
   /** How long a call looks for a server that answers. Default 10,000. */
   readonly connectTimeoutMs?: number;
   /** How long an admin call may take, retries included. Default 30,000. */
@@ -20,18 +29,79 @@ export interface SluiceOptions {
 
 type Raw = Uint8Array | string;
 
-export declare class Sluice implements AsyncDisposable {
-  readonly admin: Admin;
+const CONNECT_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 30_000;
 
-  constructor(options: SluiceOptions);
+export class Sluice implements AsyncDisposable {
+  readonly admin: Admin;
+  readonly #runtime: Runtime;
+  readonly #links: Links;
+  readonly #metadata: ClusterMetadata;
+  readonly #producers = new Set<{ drain(): Promise<void> }>();
+  readonly #readers = new Set<{ close(): void }>();
+  #isClosed = false;
+
+  /** `runtime` replaces clock, randomness and transport, for tests. */
+  constructor(options: SluiceOptions, runtime?: Runtime) {
+    const { servers, clientId = 'sluice-client', token } = options;
+    if (servers.length === 0) throw new SluiceError('INVALID_REQUEST', 'a client needs at least one server');
+    for (const server of servers) {
+      if (!/^.+:\d+$/.test(server)) throw new SluiceError('INVALID_REQUEST', `${server} is not HOST:PORT`);
+    }
+    const { connectTimeoutMs = CONNECT_TIMEOUT_MS, requestTimeoutMs = REQUEST_TIMEOUT_MS } = options;
+    this.#runtime = runtime ?? realRuntime({ clientId, token });
+    this.#links = new Links(this.#runtime, servers);
+    this.#metadata = new ClusterMetadata(this.#runtime, this.#links, connectTimeoutMs);
+    this.admin = new AdminClient(new Requester(this.#runtime, this.#links, { connectTimeoutMs, requestTimeoutMs }));
+  }
 
   producer(options: ProducerOptions & { readonly topic: string }): Producer<Raw, Raw>;
   producer<KI, KO, VI, VO>(options: ProducerOptions & { readonly topic: Topic<KI, KO, VI, VO> }): Producer<KI, VI>;
+  producer<KI, KO, VI, VO>(
+    options: ProducerOptions & { readonly topic: Topic<KI, KO, VI, VO> | string },
+  ): Producer<KI, VI> {
+    this.#checkOpen();
+    const producer = new TopicProducer<KI, VI>(asTopic(options.topic), options, {
+      runtime: this.#runtime,
+      links: this.#links,
+      metadata: this.#metadata,
+      onEnded: ended => this.#producers.delete(ended),
+    });
+    this.#producers.add(producer);
+    return producer;
+  }
 
   reader(options: ReaderOptions & { readonly topic: string }): Reader<Uint8Array, Uint8Array>;
   reader<KI, KO, VI, VO>(options: ReaderOptions & { readonly topic: Topic<KI, KO, VI, VO> }): Reader<KO, VO>;
+  reader<KI, KO, VI, VO>(options: ReaderOptions & { readonly topic: Topic<KI, KO, VI, VO> | string }): Reader<KO, VO> {
+    this.#checkOpen();
+    const topic = asTopic(options.topic) as unknown as Topic<unknown, KO, unknown, VO>;
+    const reader = new TopicReader<KO, VO>(topic, options, {
+      runtime: this.#runtime,
+      links: this.#links,
+      metadata: this.#metadata,
+      onEnded: ended => this.#readers.delete(ended),
+    });
+    this.#readers.add(reader);
+    return reader;
+  }
 
-  /** Drains the producers and ends the readers, then lets go of the connections. */
-  close(): Promise<void>;
-  [Symbol.asyncDispose](): Promise<void>;
+  /** Ends the readers, drains the producers, then lets go of the connections. Rejects when a record was lost. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    for (const reader of this.#readers) reader.close();
+    const drained = await Promise.allSettled([...this.#producers].map(producer => producer.drain()));
+    this.#metadata.close();
+    this.#links.close();
+    for (const result of drained) if (result.status === 'rejected') throw result.reason;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #checkOpen(): void {
+    if (this.#isClosed) throw new SluiceError('INVALID_REQUEST', 'the client is closed');
+  }
 }

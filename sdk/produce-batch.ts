@@ -1,0 +1,136 @@
+// One batch of a producer, from its first record to its answer, and the tickets for its records.
+//
+//   open ──seal──▶ sealed ──built──▶ sealed with bytes ──write──▶ on the wire ──answer──▶ done
+//     │               ▲                                                │
+//     │               └──────── refused, certainly not written ────────┘
+//     └─────────────── any state: expired or closed ─────────────────────────────────────▶ done
+//
+// Guarantees: settled exactly once. One promise serves all tickets and is made only when somebody asks, so that a record
+// nobody asks about costs none.
+
+import type { Delivery, Ticket } from './producer.ts';
+import type { SluiceError } from './sluice-error.ts';
+
+export interface BatchAnswer {
+  /** -1: not known (acks none). */
+  readonly baseOffset: number;
+  /** What the broker stamped on all records; null where their own timestamps hold. */
+  readonly appendTimestamp: number | null;
+}
+
+export type BatchState = 'open' | 'sealed' | 'on-wire' | 'done';
+
+type Settled = { readonly answer: BatchAnswer } | { readonly error: SluiceError };
+
+export class ProduceBatch {
+  readonly topic: string;
+  readonly partition: number;
+  /** Batches of a partition are numbered in their order. */
+  readonly sequence: number;
+  /** Monotonic. */
+  readonly createdMs: number;
+  state: BatchState = 'open';
+  /** Lingered long enough: goes out as soon as there is a place on the wire. */
+  isDue = false;
+  /** Set when built, dropped when done. */
+  bytes: Uint8Array | null = null;
+  recordCount = 0;
+  /** What it takes of the buffer. */
+  bufferedBytes = 0;
+  maxTimestamp = Number.NEGATIVE_INFINITY;
+  /** A ticket will tell how it ended. */
+  isAskedFor = false;
+  #settled: Settled | null = null;
+  #answer: PromiseWithResolvers<BatchAnswer> | null = null;
+  #onDone: (() => void)[] | null = null;
+
+  constructor(
+    place: { readonly topic: string; readonly partition: number; readonly sequence: number },
+    createdMs: number,
+  ) {
+    this.topic = place.topic;
+    this.partition = place.partition;
+    this.sequence = place.sequence;
+    this.createdMs = createdMs;
+  }
+
+  get error(): SluiceError | null {
+    return this.#settled !== null && 'error' in this.#settled ? this.#settled.error : null;
+  }
+
+  settle(settled: Settled): void {
+    if (this.#settled !== null) throw new RangeError('a batch is settled once');
+    this.#settled = settled;
+    this.state = 'done';
+    this.bytes = null;
+    if ('answer' in settled) this.#answer?.resolve(settled.answer);
+    else this.#answer?.reject(settled.error);
+    for (const action of this.#onDone ?? []) action();
+    this.#onDone = null;
+  }
+
+  answer(): Promise<BatchAnswer> {
+    this.isAskedFor = true;
+    if (this.#answer === null) {
+      this.#answer = Promise.withResolvers();
+      if (this.#settled !== null) {
+        if ('answer' in this.#settled) this.#answer.resolve(this.#settled.answer);
+        else this.#answer.reject(this.#settled.error);
+      }
+    }
+    return this.#answer.promise;
+  }
+
+  /** Resolves when settled, however. */
+  done(): Promise<void> {
+    if (this.#settled !== null) return Promise.resolve();
+    return new Promise(resolve => {
+      this.#onDone ??= [];
+      this.#onDone.push(resolve);
+    });
+  }
+}
+
+/** A record's place. It has none while the record waits for the topic's metadata or for room. */
+export class BatchTicket implements Ticket {
+  private batch: ProduceBatch | null = null;
+  private index = -1;
+  private timestamp = 0;
+  private failure: SluiceError | null = null;
+  private waiting: PromiseWithResolvers<void> | null = null;
+  /** Nobody waits for it any more; a record without a place will get none. */
+  isAbandoned = false;
+
+  place(batch: ProduceBatch, index: number, timestamp: number): void {
+    this.batch = batch;
+    this.index = index;
+    this.timestamp = timestamp;
+    if (this.waiting !== null) {
+      batch.isAskedFor = true;
+      this.waiting.resolve();
+    }
+  }
+
+  /** For a record that got no place. False: nobody has asked about it. */
+  fail(error: SluiceError): boolean {
+    this.failure = error;
+    this.waiting?.resolve();
+    return this.waiting !== null;
+  }
+
+  async ack(): Promise<Delivery> {
+    if (this.batch === null && this.failure === null) {
+      this.waiting ??= Promise.withResolvers();
+      await this.waiting.promise;
+    }
+    if (this.failure !== null) throw this.failure;
+    const batch = this.batch!;
+    const { baseOffset, appendTimestamp } = await batch.answer();
+    return {
+      topic: batch.topic,
+      partition: batch.partition,
+      offset: baseOffset < 0 ? -1 : baseOffset + this.index,
+      timestamp: appendTimestamp ?? this.timestamp,
+    };
+  }
+}

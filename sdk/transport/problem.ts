@@ -1,0 +1,12 @@
+// A refusal that came in band, as an error. A code that this client does not know is from a newer broker: it is told as
+// INTERNAL, with the code in its facts and the broker's own word on whether to try again lost on purpose.
+
+import { isErrorCode } from '@sluice/protocol/errors';
+import type { Problem } from '@sluice/protocol/services';
+import { SluiceError } from '../sluice-error.ts';
+
+export function errorOfProblem({ code, detail, facts }: Problem): SluiceError {
+  if (!isErrorCode(code)) return new SluiceError('INTERNAL', detail, { facts: { ...facts, code } });
+  // The broker could not tell in time whether the work became durable.
+  return new SluiceError(code, detail, { facts, outcome: code === 'REQUEST_TIMED_OUT' ? 'unknown' : undefined });
+}
