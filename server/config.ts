@@ -10,6 +10,7 @@
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
 import { type LogLevel, logLevels } from './base/logger.ts';
 import { nearestName } from './base/nearest-name.ts';
+import { checkTopicConfig } from './broker/topic-config.ts';
 import type { ListenAddress } from './gateway/gateway.ts';
 
 export interface Config {
@@ -387,18 +388,25 @@ const nodeValues = (node: unknown, isList: boolean): string[] | null => {
   return values;
 };
 
+/** One setting at a time, so that the fault names its line; the spelling kept is the one in which topics show theirs. */
 const readTopicDefaults = (
   raw: ReadonlyMap<string, RawSetting>,
   merged: MergedSetting[],
   faults: ConfigFault[],
 ): Readonly<Record<string, string>> => {
-  const checked: Record<string, string> = {};
+  const defaults: Record<string, string> = {};
   for (const [name, { values, source }] of raw) {
-    const value = values[0] ?? '';
-    checked[name] = value;
-    merged.push({ key: `${TOPIC_DEFAULTS_KEY}.${name}`, value, source });
+    const checked = checkTopicConfig({ [name]: values[0] ?? '' });
+    if (!checked.ok) {
+      faults.push({ source, kind: 'value', detail: `${TOPIC_DEFAULTS_KEY}: ${checked.problem.detail}` });
+      continue;
+    }
+    for (const [key, value] of Object.entries(checked.value)) {
+      defaults[key] = value;
+      merged.push({ key: `${TOPIC_DEFAULTS_KEY}.${key}`, value, source });
+    }
   }
-  return checked;
+  return defaults;
 };
 
 const readText = (values: readonly string[]): Reading<string> => good(values[0] ?? '');

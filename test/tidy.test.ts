@@ -89,7 +89,7 @@ const areas: readonly Area[] = [
   },
   {
     at: 'server/cli',
-    may: ['sdk', ...proto, 'server/base', 'server/config.ts'],
+    may: ['sdk', ...proto, 'server/base', 'server/config.ts', 'server/cli/offline'],
     because: 'the command line talks to a broker as a user would',
   },
   {

@@ -9,7 +9,7 @@ import { CommandFailure, failureLine } from './failure.ts';
 import { helpText } from './help.ts';
 import { parseLine } from './invocation.ts';
 
-export type CommandLineContext = Omit<CommandContext, 'invocation'>;
+export type CommandLineContext = Omit<CommandContext, 'invocation' | 'syntax'>;
 
 export const runCommandLine = async (words: readonly string[], context: CommandLineContext): Promise<number> => {
   const { terminal } = context;
@@ -20,7 +20,7 @@ export const runCommandLine = async (words: readonly string[], context: CommandL
       return 0;
     }
     const run = await line.command.load();
-    return await run({ ...context, invocation: line.invocation });
+    return await run({ ...context, syntax: commands, invocation: line.invocation });
   } catch (error) {
     if (!(error instanceof CommandFailure)) throw error;
     terminal.note(failureLine(error));

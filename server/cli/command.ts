@@ -25,6 +25,8 @@ export interface CommandContext {
   readonly invocation: Invocation;
   readonly terminal: Terminal;
   readonly startNode: StartNode;
+  /** All commands, for those that are about the command line itself. */
+  readonly syntax: readonly CommandSyntax[];
 }
 
 /** Resolves with the exit code: 0 done, 1 the operation failed. Throws CommandFailure for what one line can tell. */

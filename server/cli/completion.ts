@@ -4,14 +4,13 @@
 // or of an argument, and files where a flag takes one. The scripts call nothing: a broker need not run.
 
 import type { CommandContext } from './command.ts';
-import { commands } from './commands.ts';
 import { helpFlag } from './invocation.ts';
 import type { CommandSyntax, Flag } from './syntax.ts';
 
-export const completion = async ({ invocation, terminal }: CommandContext): Promise<number> => {
+export const completion = async ({ invocation, terminal, syntax }: CommandContext): Promise<number> => {
   const shell = invocation.argument(0);
   const render = shell === 'bash' ? bashScript : shell === 'zsh' ? zshScript : fishScript;
-  await terminal.print(render(commands));
+  await terminal.print(render(syntax));
   return 0;
 };
 
