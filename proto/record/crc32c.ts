@@ -10,7 +10,7 @@ const POLYNOMIAL_REFLECTED = 0x82f63b78;
 /** Below this the portable loop is quicker than a native call and its subarray (bench/micro/record.ts). */
 const NATIVE_FROM_BYTES = 192;
 
-type Checksum = (input: Uint8Array) => number;
+type Checksum = (input: Uint8Array, previous?: number) => number;
 
 const TABLES = buildTables();
 const native = loadNative();
@@ -24,10 +24,22 @@ export function crc32c(bytes: Uint8Array, start = 0, end = bytes.length): number
   return native(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end));
 }
 
+/** The checksum of what `previous` is the checksum of, followed by `bytes`; 0 is the checksum of nothing. */
+export function crc32cContinue(previous: number, bytes: Uint8Array): number {
+  if (native === null || bytes.length < NATIVE_FROM_BYTES)
+    return portable(bytes, { start: 0, end: bytes.length, previous });
+  return native(bytes, previous);
+}
+
 /** The same without native code. */
 export function crc32cPortable(bytes: Uint8Array, start = 0, end = bytes.length): number {
+  return portable(bytes, { start, end, previous: 0 });
+}
+
+function portable(bytes: Uint8Array, span: { start: number; end: number; previous: number }): number {
   const tables = TABLES;
-  let crc = -1;
+  const { start, end } = span;
+  let crc = ~span.previous;
   let at = start;
   for (const wholeEnd = end - 7; at < wholeEnd; at += 8) {
     crc ^= bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);

@@ -13,17 +13,29 @@ export interface VerbMetrics {
   sent(bytes: number): void;
 }
 
+/** What a broker knows of one of its partitions. */
+export interface PartitionReport {
+  readonly topic: string;
+  readonly partition: number;
+  readonly sizeBytes: number;
+  readonly segments: number;
+  readonly highWatermark: number;
+  readonly startOffset: number;
+  readonly isOffline: boolean;
+}
+
+export interface BrokerReport {
+  readonly partitions: readonly PartitionReport[];
+  readonly pendingProduceBytes: number;
+  readonly tailCacheBytes: number;
+}
+
 export interface Metrics {
   readonly registry: Registry;
+  /** Asked at each scrape; gauges are never kept up to date on the hot path. */
+  reportFrom(report: () => BrokerReport): void;
   /** One object a door and verb, made once and kept by the caller: looking labels up costs more than counting. */
   verb(door: Door, verb: string): VerbMetrics;
-  readonly logSizeBytes: Gauge<'topic' | 'partition'>;
-  readonly logSegments: Gauge<'topic' | 'partition'>;
-  readonly logHighWatermark: Gauge<'topic' | 'partition'>;
-  readonly logStartOffset: Gauge<'topic' | 'partition'>;
-  readonly partitionsOffline: Gauge;
-  readonly pendingProduceBytes: Gauge;
-  readonly tailCacheBytes: Gauge;
   readonly syncSeconds: Histogram;
   readonly openStreams: Gauge<'door'>;
 }
@@ -63,8 +75,39 @@ export const createMetrics = (): Metrics => {
     labelNames: ['door', 'verb'],
     registers,
   });
-  const partitionGauge = (name: string, help: string): Gauge<'topic' | 'partition'> =>
-    new Gauge({ name, help, labelNames: ['topic', 'partition'], registers });
+  let report: () => BrokerReport = () => ({ partitions: [], pendingProduceBytes: 0, tailCacheBytes: 0 });
+  const partitionGauge = (name: string, help: string, value: (partition: PartitionReport) => number): void => {
+    const gauge: Gauge<'topic' | 'partition'> = new Gauge({
+      name,
+      help,
+      labelNames: ['topic', 'partition'],
+      registers,
+      collect() {
+        gauge.reset();
+        for (const entry of report().partitions) {
+          gauge.set({ topic: entry.topic, partition: entry.partition }, value(entry));
+        }
+      },
+    });
+  };
+  const nodeGauge = (name: string, help: string, value: (report: BrokerReport) => number): void => {
+    const gauge: Gauge = new Gauge({ name, help, registers, collect: () => gauge.set(value(report())) });
+  };
+  partitionGauge('sluice_log_size_bytes', 'Bytes of record batches on disk', entry => entry.sizeBytes);
+  partitionGauge('sluice_log_segments', 'Segments of the log, the active one included', entry => entry.segments);
+  partitionGauge(
+    'sluice_log_high_watermark',
+    'Offset below which records are given to readers',
+    entry => entry.highWatermark,
+  );
+  partitionGauge('sluice_log_start_offset', 'Offset of the earliest record kept', entry => entry.startOffset);
+  nodeGauge(
+    'sluice_partitions_offline',
+    'Partitions whose disk failed, is full or is damaged',
+    ({ partitions }) => partitions.filter(entry => entry.isOffline).length,
+  );
+  nodeGauge('sluice_pending_produce_bytes', 'Bytes accepted and not yet durable', entry => entry.pendingProduceBytes);
+  nodeGauge('sluice_tail_cache_bytes', 'Memory kept alive by the tail cache', entry => entry.tailCacheBytes);
   return {
     registry,
     verb(door, verb) {
@@ -86,25 +129,9 @@ export const createMetrics = (): Metrics => {
         sent: bytes => sent.inc(bytes),
       };
     },
-    logSizeBytes: partitionGauge('sluice_log_size_bytes', 'Bytes of record batches on disk'),
-    logSegments: partitionGauge('sluice_log_segments', 'Segments of the log, the active one included'),
-    logHighWatermark: partitionGauge('sluice_log_high_watermark', 'Offset below which records are given to readers'),
-    logStartOffset: partitionGauge('sluice_log_start_offset', 'Offset of the earliest record kept'),
-    partitionsOffline: new Gauge({
-      name: 'sluice_partitions_offline',
-      help: 'Partitions that take no appends because their disk failed, is full or is damaged',
-      registers,
-    }),
-    pendingProduceBytes: new Gauge({
-      name: 'sluice_pending_produce_bytes',
-      help: 'Bytes accepted and not yet durable',
-      registers,
-    }),
-    tailCacheBytes: new Gauge({
-      name: 'sluice_tail_cache_bytes',
-      help: 'Memory kept alive by the tail cache',
-      registers,
-    }),
+    reportFrom(source) {
+      report = source;
+    },
     syncSeconds: new Histogram({
       name: 'sluice_sync_duration_seconds',
       help: 'Duration of one fdatasync',

@@ -1,0 +1,304 @@
+// The data directory of a node: who it belongs to, its lock, its store, and one folder a partition.
+//
+//   meta.json    cluster id, node id, directory uuid, format version
+//   lock         socket file of the process that holds the directory (io/real/directory-lock.ts)
+//   store-0/1    the node's store
+//   topics.json  the topic catalogue (broker/topic-catalogue.ts)
+//   <topic>-<partition>/ , <topic>-<partition>.<topic id>-delete/
+//
+// Nothing is deleted because a file here says that it should not exist: folders that the catalogue does not know are kept,
+// reported and not opened.
+
+import path from 'node:path';
+import { type Offset, offset, type TopicId, topicIdBytes } from '@sluice/protocol/ids';
+import type { Logger } from '../base/logger.ts';
+import { StartRefusal } from '../base/start-refusal.ts';
+import type { Clock } from '../io/clock.ts';
+import type { DirectoryLock, DirectoryLocks } from '../io/directory-lock.ts';
+import { type Disk, DiskFault } from '../io/disk.ts';
+import type { Random } from '../io/random.ts';
+import { FilePool } from './file-pool.ts';
+import { IndexCache } from './index-cache.ts';
+import type { LogContext } from './log-context.ts';
+import { LogMarks } from './log-marks.ts';
+import type { LogSettings } from './log-settings.ts';
+import { NodeStore } from './node-store.ts';
+import { type LogListener, PartitionLog } from './partition-log.ts';
+import { deletedDirectoryName, isDeletedDirectoryName, partitionDirectoryName } from './segment-name.ts';
+import { readSmallFile, replaceSmallFile } from './small-file.ts';
+import { SyncGate } from './sync-gate.ts';
+import { TailCache } from './tail-cache.ts';
+
+export const FORMAT_VERSION = 1;
+
+export interface DirectoryIdentity {
+  readonly clusterId: string;
+  readonly nodeId: number;
+  readonly directoryId: string;
+}
+
+export interface OpenDirectoryRequest {
+  readonly disk: Disk;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly locks: DirectoryLocks;
+  readonly path: string;
+  readonly nodeId: number;
+  readonly logger: Logger;
+  readonly onSync: (seconds: number) => void;
+  /** The store cannot be written any more: the node has to stop. */
+  readonly storeFailed: (fault: DiskFault) => void;
+}
+
+export interface PartitionName {
+  readonly topic: string;
+  readonly topicId: TopicId;
+  readonly partition: number;
+}
+
+const storeKey = (name: PartitionName): string => `${name.topicId}/${name.partition}`;
+
+const metadataText = (topicId: TopicId): string =>
+  `version: 0\ntopic_id: ${Buffer.from(topicIdBytes(topicId)).toString('base64url')}\n`;
+
+const refuse = (request: OpenDirectoryRequest, fault: unknown): StartRefusal => {
+  if (fault instanceof StartRefusal) return fault;
+  const detail = fault instanceof DiskFault && fault.cause instanceof Error ? fault.cause.message : String(fault);
+  return new StartRefusal(
+    'data-directory-not-writable',
+    `cannot use the data directory ${request.path}: ${detail}. Give it to this user, or choose another one with --data-dir.`,
+    fault,
+  );
+};
+
+export class DataDirectory {
+  readonly path: string;
+  readonly identity: DirectoryIdentity;
+  readonly context: LogContext;
+  readonly #lock: DirectoryLock;
+
+  private constructor(root: string, parts: { identity: DirectoryIdentity; context: LogContext; lock: DirectoryLock }) {
+    this.path = root;
+    this.identity = parts.identity;
+    this.context = parts.context;
+    this.#lock = parts.lock;
+  }
+
+  /** Locks the directory, checks that it is this node's and of this format, and opens the store. Throws StartRefusal. */
+  static async open(request: OpenDirectoryRequest): Promise<DataDirectory> {
+    let lock: DirectoryLock | null = null;
+    try {
+      await request.disk.makeDirectory(request.path);
+      lock = await request.locks.acquire(request.path);
+      if (lock === null) {
+        throw new StartRefusal(
+          'data-directory-in-use',
+          `the data directory ${request.path} is in use by another broker. Stop that one, or choose another directory with --data-dir.`,
+        );
+      }
+      const identity = await identify(request);
+      const { disk, clock, logger, onSync } = request;
+      const syncGate = new SyncGate();
+      const files = new FilePool(disk);
+      const store = await NodeStore.open({
+        disk,
+        clock,
+        directory: request.path,
+        syncGate,
+        failed: request.storeFailed,
+      });
+      if (!(await lock.isHeld())) {
+        throw new StartRefusal(
+          'data-directory-in-use',
+          `the data directory ${request.path} was taken over by another broker that started at the same time.`,
+        );
+      }
+      const context: LogContext = {
+        disk,
+        clock,
+        logger,
+        files,
+        indexCache: new IndexCache({ disk, files, logger }),
+        tailCache: new TailCache(),
+        store,
+        syncGate,
+        onSync,
+      };
+      return new DataDirectory(request.path, { identity, context, lock });
+    } catch (fault) {
+      await lock?.release();
+      throw refuse(request, fault);
+    }
+  }
+
+  #directory(name: PartitionName): string {
+    return path.join(this.path, partitionDirectoryName(name.topic, name.partition));
+  }
+
+  /**
+   * Opens the partition's log. A partition that the store has never heard of and that has no folder is new (its creation may have
+   * been interrupted): its folder and its first mark are made durable before this returns.
+   */
+  async openLog(name: PartitionName, settings: LogSettings, listener: LogListener): Promise<PartitionLog> {
+    const { disk, store, logger } = this.context;
+    const directory = this.#directory(name);
+    const marks = new LogMarks(store, storeKey(name));
+    const exists = await disk.exists(directory);
+    if (marks.syncPoint() === null) {
+      if (exists) logger.error({ directory }, 'the store has no mark of this partition: every batch is checked');
+      else await this.#create(name, marks);
+    } else if (!exists) {
+      logger.error({ directory }, 'the folder of a partition is missing');
+      await disk.makeDirectory(directory);
+    }
+    await this.#checkMetadata(name, directory);
+    return PartitionLog.open({ context: this.context, directory, key: storeKey(name), settings, listener });
+  }
+
+  async #create(name: PartitionName, marks: LogMarks): Promise<void> {
+    const { disk } = this.context;
+    const directory = this.#directory(name);
+    await disk.makeDirectory(directory);
+    await replaceSmallFile(disk, path.join(directory, 'partition.metadata'), metadataText(name.topicId));
+    await disk.syncDirectory(this.path);
+    const start: Offset = offset(0);
+    marks.setSyncPoint(
+      {
+        generation: 0,
+        leaderEpoch: 0,
+        endOffset: start,
+        segment: start,
+        position: 0,
+        crc: 0,
+        latestTimestamp: -1,
+        latestOffset: -1,
+        firstTimestamp: -1,
+      },
+      0,
+    );
+    await marks.flush();
+  }
+
+  async #checkMetadata(name: PartitionName, directory: string): Promise<void> {
+    const { disk, logger } = this.context;
+    const file = path.join(directory, 'partition.metadata');
+    const text = await readSmallFile(disk, file);
+    if (text === metadataText(name.topicId)) return;
+    if (text !== null) {
+      throw new StartRefusal(
+        'data-directory-damaged',
+        `the folder ${directory} belongs to another topic than the catalogue says. Move it away to start without it.`,
+      );
+    }
+    logger.warn({ directory }, 'partition.metadata was missing and is written again');
+    await replaceSmallFile(disk, file, metadataText(name.topicId));
+  }
+
+  /** Takes the folder out of the way, durably: the name is free when this returns. */
+  async retireLog(name: PartitionName): Promise<void> {
+    const { disk, store } = this.context;
+    const directory = this.#directory(name);
+    new LogMarks(store, storeKey(name)).removeAll();
+    if (!(await disk.exists(directory))) return;
+    if ((await readSmallFile(disk, path.join(directory, 'partition.metadata'))) !== metadataText(name.topicId)) return;
+    await disk.rename(directory, this.#retiredDirectory(name));
+    await disk.syncDirectory(this.path);
+  }
+
+  #retiredDirectory(name: PartitionName): string {
+    return path.join(this.path, deletedDirectoryName(name.topic, name.partition, name.topicId));
+  }
+
+  /** Removes a retired folder and what is in it. */
+  async removeRetired(name: PartitionName): Promise<void> {
+    const { disk } = this.context;
+    const directory = this.#retiredDirectory(name);
+    if (!(await disk.exists(directory))) return;
+    for (const entry of await disk.list(directory)) await disk.removeFile(path.join(directory, entry.name));
+    await disk.removeDirectory(directory);
+    await disk.syncDirectory(this.path);
+  }
+
+  /** Folders that no name in `known` accounts for. */
+  async strangers(known: ReadonlySet<string>): Promise<readonly string[]> {
+    const entries = await this.context.disk.list(this.path);
+    return entries.filter(entry => entry.isDirectory && !known.has(entry.name)).map(entry => entry.name);
+  }
+
+  freeBytes(): Promise<number> {
+    return this.context.disk.freeBytes(this.path);
+  }
+
+  async close(): Promise<void> {
+    await this.context.files.close();
+    try {
+      await this.context.store.close();
+    } finally {
+      await this.#lock.release();
+    }
+  }
+}
+
+/** Reads or writes meta.json; refuses what is not this node's or not of this format. */
+const identify = async (request: OpenDirectoryRequest): Promise<DirectoryIdentity> => {
+  const { disk } = request;
+  const file = path.join(request.path, 'meta.json');
+  const text = await readSmallFile(disk, file);
+  if (text !== null) return readIdentity(request, text);
+  const entries = await disk.list(request.path);
+  const partition = entries.find(
+    entry => entry.isDirectory && (/-\d+$/.test(entry.name) || isDeletedDirectoryName(entry.name)),
+  );
+  if (partition !== undefined) {
+    throw new StartRefusal(
+      'data-directory-damaged',
+      `${request.path} holds partitions (${partition.name}, …) but no meta.json. Restore that file from a backup, or choose another directory with --data-dir.`,
+    );
+  }
+  const identity: DirectoryIdentity = {
+    clusterId: request.random.uuid(),
+    nodeId: request.nodeId,
+    directoryId: request.random.uuid(),
+  };
+  const document = {
+    format_version: FORMAT_VERSION,
+    cluster_id: identity.clusterId,
+    node_id: identity.nodeId,
+    directory_id: identity.directoryId,
+  };
+  await replaceSmallFile(disk, file, `${JSON.stringify(document, null, 2)}\n`);
+  return identity;
+};
+
+const readIdentity = (request: OpenDirectoryRequest, text: string): DirectoryIdentity => {
+  let document: Record<string, unknown>;
+  try {
+    document = JSON.parse(text) as Record<string, unknown>;
+  } catch {
+    throw new StartRefusal(
+      'data-directory-damaged',
+      `${path.join(request.path, 'meta.json')} is not readable JSON. Restore it from a backup.`,
+    );
+  }
+  const version = document['format_version'];
+  if (version !== FORMAT_VERSION) {
+    throw new StartRefusal(
+      'data-directory-version',
+      `the data directory ${request.path} has format version ${String(version)}, this broker reads version ${FORMAT_VERSION}. Use the release of Sluice that wrote it, or choose another directory with --data-dir.`,
+    );
+  }
+  const { cluster_id: clusterId, node_id: nodeId, directory_id: directoryId } = document;
+  if (typeof clusterId !== 'string' || typeof nodeId !== 'number' || typeof directoryId !== 'string') {
+    throw new StartRefusal(
+      'data-directory-damaged',
+      `${path.join(request.path, 'meta.json')} lacks the cluster id, node id or directory id. Restore it from a backup.`,
+    );
+  }
+  if (nodeId !== request.nodeId) {
+    throw new StartRefusal(
+      'data-directory-damaged',
+      `the data directory ${request.path} belongs to node ${nodeId}. Start with --node-id ${nodeId}, or choose another directory with --data-dir.`,
+    );
+  }
+  return { clusterId, nodeId, directoryId };
+};

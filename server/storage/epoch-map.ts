@@ -1,0 +1,65 @@
+// Which leader epoch wrote which offsets: epoch -> first offset, epochs and offsets never falling.
+//
+//   leader-epoch-checkpoint (Kafka's format):  0 LF  number of entries LF  {epoch SP start offset LF}
+//
+// Batches before the first entry belong to epoch 0.
+
+import type { LeaderEpoch, Offset } from '@sluice/protocol/ids';
+
+export interface EpochStart {
+  readonly epoch: LeaderEpoch;
+  readonly startOffset: Offset;
+}
+
+export class EpochMap {
+  #entries: EpochStart[] = [];
+
+  get latest(): number {
+    return this.#entries.at(-1)?.epoch ?? 0;
+  }
+
+  get entries(): readonly EpochStart[] {
+    return this.#entries;
+  }
+
+  /** True when the epoch is new and the checkpoint has to be written before the batch. */
+  note(epoch: LeaderEpoch, startOffset: Offset): boolean {
+    if (this.#entries.length > 0 && epoch <= this.latest) return false;
+    this.#entries.push({ epoch, startOffset });
+    return true;
+  }
+
+  /** The epoch of the batch that covers the offset. */
+  epochAt(offset: Offset): number {
+    let epoch = 0;
+    for (const entry of this.#entries) {
+      if (entry.startOffset > offset) break;
+      epoch = entry.epoch;
+    }
+    return epoch;
+  }
+
+  /** Drops epochs that begin at or above the offset. */
+  cut(offset: Offset): void {
+    this.#entries = this.#entries.filter(entry => entry.startOffset < offset);
+  }
+
+  format(): string {
+    const lines = this.#entries.map(entry => `${entry.epoch} ${entry.startOffset}\n`);
+    return `0\n${lines.length}\n${lines.join('')}`;
+  }
+
+  /** Null for text that is not a checkpoint. */
+  static parse(text: string): EpochMap | null {
+    const [version, count, ...lines] = text.split('\n');
+    if (version !== '0' || lines.at(-1) !== '' || Number(count) !== lines.length - 1) return null;
+    const map = new EpochMap();
+    for (const line of lines.slice(0, -1)) {
+      const match = /^(\d{1,10}) (\d{1,16})$/.exec(line);
+      if (match === null) return null;
+      map.#entries.push({ epoch: Number(match[1]) as LeaderEpoch, startOffset: Number(match[2]) as Offset });
+    }
+    const rises = map.#entries.every((entry, index) => index === 0 || entry.epoch > map.#entries[index - 1]!.epoch);
+    return rises ? map : null;
+  }
+}

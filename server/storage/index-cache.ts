@@ -1,0 +1,139 @@
+// Indexes of sealed segments, loaded when a read needs them and bounded in memory over all partitions. An index that is
+// missing, short or does not fit its segment is built again from the log and written back.
+
+import type { Logger } from '../base/logger.ts';
+import { type Disk, DiskFault } from '../io/disk.ts';
+import type { FilePool } from './file-pool.ts';
+import { scanBatches } from './log-scan.ts';
+import { OffsetIndex } from './offset-index.ts';
+import { Segment, type SegmentIndexes } from './segment.ts';
+import type { SparseIndex } from './sparse-index.ts';
+import { TimeIndex } from './time-index.ts';
+
+const LOADED_BYTES_MAX = 64 * 1024 * 1024;
+
+export interface IndexCacheOptions {
+  readonly disk: Disk;
+  readonly files: FilePool;
+  readonly logger: Logger;
+}
+
+const readOrEmpty = async (disk: Disk, path: string): Promise<Uint8Array> => {
+  try {
+    return await disk.readFile(path);
+  } catch (fault) {
+    if (fault instanceof DiskFault && fault.kind === 'not-found') return new Uint8Array(0);
+    throw fault;
+  }
+};
+
+/** Replaces an index file whole: removed first, so that a crash leaves none rather than a mixture. */
+export const writeIndexFile = async (disk: Disk, path: string, index: SparseIndex): Promise<void> => {
+  if (await disk.exists(path)) await disk.removeFile(path);
+  const file = await disk.open(path, 'create');
+  try {
+    const bytes = index.bytes.slice(0, index.byteLength);
+    const written = await file.write([bytes], 0);
+    if (written < bytes.length) throw new DiskFault('full', path);
+    await file.sync();
+    index.writtenCount = index.count;
+  } finally {
+    await file.close();
+  }
+};
+
+export class IndexCache {
+  readonly #options: IndexCacheOptions;
+  /** In order of last use. */
+  readonly #loaded = new Map<Segment, Promise<SegmentIndexes>>();
+  #loadedBytes = 0;
+
+  constructor(options: IndexCacheOptions) {
+    this.#options = options;
+  }
+
+  /** The active segment's own, or the sealed segment's from disk. */
+  async indexesOf(segment: Segment, indexInterval: number): Promise<SegmentIndexes> {
+    if (segment.indexes !== null) return segment.indexes;
+    const known = this.#loaded.get(segment);
+    if (known !== undefined) {
+      this.#loaded.delete(segment);
+      this.#loaded.set(segment, known);
+      return known;
+    }
+    const loading = this.#load(segment, indexInterval);
+    this.#loaded.set(segment, loading);
+    try {
+      const { offsets, times } = await loading;
+      this.#loadedBytes += offsets.bytes.length + times.bytes.length;
+      await this.#evict(segment);
+    } catch (fault) {
+      this.#loaded.delete(segment);
+      throw fault;
+    }
+    return loading;
+  }
+
+  async #evict(keep: Segment): Promise<void> {
+    for (const [segment, loading] of this.#loaded) {
+      if (this.#loadedBytes <= LOADED_BYTES_MAX) return;
+      if (segment === keep) continue;
+      this.#loaded.delete(segment);
+      const { offsets, times } = await loading;
+      this.#loadedBytes -= offsets.bytes.length + times.bytes.length;
+    }
+  }
+
+  async #load(segment: Segment, indexInterval: number): Promise<SegmentIndexes> {
+    const { disk, logger } = this.#options;
+    const offsets = new OffsetIndex();
+    const times = new TimeIndex();
+    const span = segment.endOffset - segment.baseOffset;
+    const offsetsGood = offsets.loadTrusted(await readOrEmpty(disk, segment.offsetIndexPath), segment.byteLength);
+    const timesGood = times.loadTrusted(await readOrEmpty(disk, segment.timeIndexPath), span);
+    const offsetsInRange = offsets.count === 0 || offsets.relativeOffset(offsets.count - 1) < span;
+    const timesReachEnd =
+      segment.latest.lastOffset < 0 ||
+      (times.count > 0 && times.timestamp(times.count - 1) === segment.latest.timestamp);
+    const isShort = segment.byteLength > 2 * indexInterval && offsets.count === 0;
+    if (offsetsGood && timesGood && offsetsInRange && timesReachEnd && !isShort) return { offsets, times };
+    logger.warn({ segment: segment.logPath }, 'an index is missing or does not fit its segment: building it again');
+    return this.rebuild(segment, indexInterval);
+  }
+
+  /** Builds both indexes of a sealed segment from its batches and writes them. */
+  async rebuild(segment: Segment, indexInterval: number): Promise<SegmentIndexes> {
+    const { disk, files } = this.#options;
+    const fresh = new Segment('', segment.baseOffset);
+    await files.use(segment.logPath, file =>
+      scanBatches(
+        file,
+        {
+          position: 0,
+          baseOffset: segment.baseOffset,
+          endPosition: segment.byteLength,
+          leaderEpoch: 0,
+          verify: 'crc',
+        },
+        { onBatch: (buffer, at, batchBytes) => fresh.noteBatch(buffer, at, { batchBytes, indexInterval }) },
+      ),
+    );
+    fresh.noteSealed();
+    const indexes = fresh.indexes!;
+    await writeIndexFile(disk, segment.offsetIndexPath, indexes.offsets);
+    await writeIndexFile(disk, segment.timeIndexPath, indexes.times);
+    return indexes;
+  }
+
+  forget(segment: Segment): void {
+    const loading = this.#loaded.get(segment);
+    if (loading === undefined) return;
+    this.#loaded.delete(segment);
+    loading.then(
+      ({ offsets, times }) => {
+        this.#loadedBytes -= offsets.bytes.length + times.bytes.length;
+      },
+      () => undefined,
+    );
+  }
+}

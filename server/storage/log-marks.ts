@@ -1,0 +1,116 @@
+// What a log keeps in the node's store: how far it was synced, where it starts, and what each sealed segment was when it was
+// sealed. Recovery judges the files by these marks.
+
+import { isOffset, type Offset, offset } from '@sluice/protocol/ids';
+import type { NodeStore, StoreValue } from './node-store.ts';
+
+/** Everything below `endOffset`, up to `position` in the segment, was synced. */
+export interface SyncPoint {
+  /** Raised by each cut; a durable notice of an older generation confirms nothing. */
+  readonly generation: number;
+  readonly leaderEpoch: number;
+  readonly endOffset: Offset;
+  /** Base offset of the segment that holds the end. */
+  readonly segment: Offset;
+  readonly position: number;
+  /** CRC-32C of the segment's first `position` bytes. */
+  readonly crc: number;
+  /** -1 while the segment holds no record. */
+  readonly latestTimestamp: number;
+  readonly latestOffset: number;
+  readonly firstTimestamp: number;
+}
+
+export interface SealedMark {
+  readonly baseOffset: Offset;
+  readonly endOffset: Offset;
+  readonly byteLength: number;
+  readonly crc: number;
+  readonly latestTimestamp: number;
+  readonly latestOffset: number;
+}
+
+const numberAt = (value: StoreValue, field: string): number => {
+  const found = value[field];
+  if (typeof found !== 'number') throw new RangeError(`the store holds no number "${field}"`);
+  return found;
+};
+
+const offsetAt = (value: StoreValue, field: string): Offset => {
+  const found = numberAt(value, field);
+  if (!isOffset(found)) throw new RangeError(`the store holds no offset "${field}"`);
+  return found;
+};
+
+export class LogMarks {
+  readonly #store: NodeStore;
+  readonly #key: string;
+
+  constructor(store: NodeStore, key: string) {
+    this.#store = store;
+    this.#key = key;
+  }
+
+  syncPoint(): SyncPoint | null {
+    const value = this.#store.get(`sync/${this.#key}`);
+    if (value === null) return null;
+    return {
+      generation: numberAt(value, 'generation'),
+      leaderEpoch: numberAt(value, 'leaderEpoch'),
+      endOffset: offsetAt(value, 'endOffset'),
+      segment: offsetAt(value, 'segment'),
+      position: numberAt(value, 'position'),
+      crc: numberAt(value, 'crc'),
+      latestTimestamp: numberAt(value, 'latestTimestamp'),
+      latestOffset: numberAt(value, 'latestOffset'),
+      firstTimestamp: numberAt(value, 'firstTimestamp'),
+    };
+  }
+
+  setSyncPoint(point: SyncPoint, logBytes: number): void {
+    this.#store.set(`sync/${this.#key}`, { ...point }, logBytes);
+  }
+
+  logStart(): Offset {
+    const value = this.#store.get(`start/${this.#key}`);
+    return value === null ? offset(0) : offsetAt(value, 'offset');
+  }
+
+  setLogStart(start: Offset): void {
+    this.#store.set(`start/${this.#key}`, { offset: start });
+  }
+
+  sealed(baseOffset: Offset): SealedMark | null {
+    const value = this.#store.get(`sealed/${this.#key}/${baseOffset}`);
+    if (value === null) return null;
+    return {
+      baseOffset,
+      endOffset: offsetAt(value, 'endOffset'),
+      byteLength: numberAt(value, 'byteLength'),
+      crc: numberAt(value, 'crc'),
+      latestTimestamp: numberAt(value, 'latestTimestamp'),
+      latestOffset: numberAt(value, 'latestOffset'),
+    };
+  }
+
+  setSealed(mark: SealedMark): void {
+    const { baseOffset, ...rest } = mark;
+    this.#store.set(`sealed/${this.#key}/${baseOffset}`, rest);
+  }
+
+  removeSealed(baseOffset: Offset): void {
+    this.#store.delete(`sealed/${this.#key}/${baseOffset}`);
+  }
+
+  /** Everything set so far is durable when this returns. */
+  flush(): Promise<void> {
+    return this.#store.flush();
+  }
+
+  /** For a partition that is gone. */
+  removeAll(): void {
+    this.#store.delete(`sync/${this.#key}`);
+    this.#store.delete(`start/${this.#key}`);
+    for (const key of this.#store.keys(`sealed/${this.#key}/`)) this.#store.delete(key);
+  }
+}

@@ -1,0 +1,156 @@
+// Walking over the batches of a file, from a position at which a batch is known to begin.
+
+import {
+  readBaseOffset,
+  readBatchBytes,
+  readLastOffset,
+  readLeaderEpoch,
+  BATCH_LENGTH_PREFIX,
+  BATCH_HEADER_BYTES,
+  MAGIC_AT,
+  BATCH_MAGIC,
+  inspectBatch,
+} from '@sluice/protocol/record';
+import type { DiskFile } from '../io/disk.ts';
+
+const CHUNK_BYTES = 4 * 1024 * 1024;
+
+/** No batch is larger, whatever a topic allows: a length beyond it is damage and allocates nothing. */
+export const STORED_BATCH_BYTES_MAX = 64 * 1024 * 1024;
+
+export interface ScanFrom {
+  readonly position: number;
+  /** What the batch there must begin with. */
+  readonly baseOffset: number;
+  /** Scan up to here: the file's length, or less. */
+  readonly endPosition: number;
+  /** The lowest leader epoch that may follow. */
+  readonly leaderEpoch: number;
+  /** `header` trusts the contents (they were checked before they were synced). */
+  readonly verify: 'header' | 'crc';
+}
+
+/** Where the scan ended: at a clean end, or at the first thing that is no batch in its place. */
+export interface ScanEnd {
+  readonly position: number;
+  readonly endOffset: number;
+  readonly leaderEpoch: number;
+  /** Null for a clean end. */
+  readonly fault: string | null;
+}
+
+/** Called with each good batch in its place: the buffer it lies in, where, and how long it is. */
+export type OnBatch = (buffer: Uint8Array, at: number, batchBytes: number) => void;
+
+export interface Scan {
+  /** A run of good batches as it lies in the file, once each. */
+  readonly onChunk?: (bytes: Uint8Array, position: number) => Promise<void>;
+  readonly onBatch: OnBatch;
+}
+
+/** Why the batch cannot stand here, or its length. */
+const judge = (
+  buffer: Uint8Array,
+  at: number,
+  expected: { readonly baseOffset: number; readonly leaderEpoch: number; readonly verify: 'header' | 'crc' },
+): { readonly bytes: number } | { readonly needed: number } | { readonly fault: string } => {
+  const inspection = inspectBatch(buffer, at, {
+    bytesMax: STORED_BATCH_BYTES_MAX,
+    verifyCrc: expected.verify === 'crc',
+  });
+  if (!inspection.ok) {
+    if (inspection.fault.kind === 'incomplete') return { needed: inspection.fault.needed };
+    return { fault: `${inspection.fault.kind}: ${inspection.fault.detail}` };
+  }
+  const baseOffset = readBaseOffset(buffer, at);
+  // Compaction leaves gaps, so an offset may be higher than expected, never lower.
+  if (baseOffset < expected.baseOffset) {
+    return { fault: `base offset ${baseOffset} where ${expected.baseOffset} is expected` };
+  }
+  const epoch = readLeaderEpoch(buffer, at);
+  if (epoch < expected.leaderEpoch) return { fault: `leader epoch ${epoch} after ${expected.leaderEpoch}` };
+  return { bytes: inspection.byteLength };
+};
+
+export const scanBatches = async (file: DiskFile, from: ScanFrom, scan: Scan): Promise<ScanEnd> => {
+  let { position, baseOffset: endOffset, leaderEpoch } = from;
+  let chunkBytes = CHUNK_BYTES;
+  while (position < from.endPosition) {
+    const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, from.endPosition - position));
+    const filled = await file.read(buffer, position);
+    const chunk = buffer.subarray(0, filled);
+    let at = 0;
+    let fault: string | null = null;
+    chunkBytes = CHUNK_BYTES;
+    while (at < chunk.length) {
+      const verdict = judge(chunk, at, { baseOffset: endOffset, leaderEpoch, verify: from.verify });
+      if ('fault' in verdict) {
+        fault = verdict.fault;
+        break;
+      }
+      if ('needed' in verdict) {
+        if (position + at + verdict.needed > from.endPosition || filled < buffer.length) {
+          fault = `a batch of ${verdict.needed} bytes reaches beyond the end of the file`;
+        } else {
+          chunkBytes = Math.max(CHUNK_BYTES, verdict.needed);
+        }
+        break;
+      }
+      scan.onBatch(chunk, at, verdict.bytes);
+      endOffset = readLastOffset(chunk, at) + 1;
+      leaderEpoch = readLeaderEpoch(chunk, at);
+      at += verdict.bytes;
+    }
+    if (at > 0 && scan.onChunk !== undefined) await scan.onChunk(chunk.subarray(0, at), position);
+    position += at;
+    if (fault !== null) return { position, endOffset, leaderEpoch, fault };
+    if (filled === 0) break;
+  }
+  const fault = position < from.endPosition ? 'the file ends early' : null;
+  return { position, endOffset, leaderEpoch, fault };
+};
+
+export interface FoundBatch {
+  readonly position: number;
+  readonly baseOffset: number;
+}
+
+/**
+ * The first whole batch with a good CRC that begins at or after `from`, wherever it lies, with offsets in the range given; null when there
+ * is none. For looking behind damage: lengths cannot be followed there.
+ */
+export const findBatchBehind = async (
+  file: DiskFile,
+  from: number,
+  range: { readonly endPosition: number; readonly offsetMin: number; readonly offsetMax: number },
+): Promise<FoundBatch | null> => {
+  let position = from;
+  let windowBytes = CHUNK_BYTES;
+  while (position < range.endPosition) {
+    const buffer = Buffer.allocUnsafeSlow(Math.min(windowBytes, range.endPosition - position));
+    const filled = await file.read(buffer, position);
+    if (filled < BATCH_HEADER_BYTES) return null;
+    const isLast = position + filled >= range.endPosition || filled < buffer.length;
+    let at = 0;
+    let needed = 0;
+    for (; at + BATCH_HEADER_BYTES <= filled; at++) {
+      if (buffer[at + MAGIC_AT] !== BATCH_MAGIC) continue;
+      const batchBytes = readBatchBytes(buffer, at);
+      if (batchBytes < BATCH_HEADER_BYTES || batchBytes > STORED_BATCH_BYTES_MAX) continue;
+      const baseOffset = readBaseOffset(buffer, at);
+      if (baseOffset < range.offsetMin || baseOffset > range.offsetMax) continue;
+      if (at + batchBytes > filled) {
+        if (isLast) continue;
+        needed = batchBytes;
+        break;
+      }
+      const inspection = inspectBatch(buffer.subarray(0, filled), at, { bytesMax: batchBytes, verifyCrc: true });
+      if (inspection.ok) return { position: position + at, baseOffset };
+    }
+    if (isLast) return null;
+    // A candidate that reaches beyond the window is looked at again at the start of a larger one.
+    windowBytes = Math.max(CHUNK_BYTES, needed + BATCH_LENGTH_PREFIX);
+    position += at;
+  }
+  return null;
+};

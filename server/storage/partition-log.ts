@@ -1,0 +1,1000 @@
+// One partition's log on disk: append, sync, read, cut, retention.
+//
+// Path of an append: `append` stamps the batch, notes it in the active segment and queues it, all in one step. The pump, one
+// loop a log, takes what is queued, writes it with one gathered write, syncs once, and tells the listener how far the
+// log is durable. Everything that changes files (roll, cut, removal) goes through the same loop, one at a time, because
+// the thread pool runs calls in no order.
+//
+// Invariants
+// - startOffset <= durableOffset <= endOffset.
+// - A reader is given nothing at or above the `endMax` it passes, and callers pass at most durableOffset: so indexes and
+//   segments may be ahead of the disk.
+// - A batch buffer is stamped once and never written again: the tail cache and the pump share it.
+// - After a failed sync nothing is ever appended again. After a full disk the unsynced end is cut back and the log opens by
+//   itself when there is room.
+
+import path from 'node:path';
+import type { LeaderEpoch } from '@sluice/protocol/ids';
+import { type Offset, offset } from '@sluice/protocol/ids';
+import {
+  crc32cContinue,
+  inspectBatch,
+  readBaseOffset,
+  readLastOffset,
+  readLastOffsetDelta,
+  readLeaderEpoch,
+  readMaxTimestamp,
+  RecordCursor,
+  stampBatch,
+} from '@sluice/protocol/record';
+import { assert } from '../base/assert.ts';
+import {
+  DISK_HEADROOM_BYTES,
+  DISK_READ_BYTES_MIN,
+  GATHER_BUFFERS_MAX,
+  GATHER_BYTES_MAX,
+  PENDING_LOG_BYTES_MAX,
+} from '../base/limits.ts';
+import { DiskFault, type DiskFile } from '../io/disk.ts';
+import type { DamagedRange, DamageMap } from './damage.ts';
+import type { EpochMap } from './epoch-map.ts';
+import type { LogContext } from './log-context.ts';
+import { LogMarks } from './log-marks.ts';
+import type { LogSettings } from './log-settings.ts';
+import { findBatchBehind, STORED_BATCH_BYTES_MAX } from './log-scan.ts';
+import { EPOCH_CHECKPOINT, type RecoveredLog, recoverLog, removeSegmentFiles } from './recovery.ts';
+import { type LatestTime, Segment } from './segment.ts';
+import { replaceSmallFile } from './small-file.ts';
+import type { SparseIndex } from './sparse-index.ts';
+import type { LogTail } from './tail-cache.ts';
+
+/** `full` opens again by itself; `failed` and `closed` last until the next start. */
+export type LogState = 'open' | 'full' | 'failed' | 'closed';
+
+export type AppendRefusal = 'full' | 'failed' | 'closed' | 'backlog';
+
+export type AppendOutcome =
+  | { readonly ok: true; readonly baseOffset: Offset; readonly endOffset: Offset }
+  | { readonly ok: false; readonly refusal: AppendRefusal };
+
+/** Everything below `endOffset` is durable, as the flush mode says. A notice of an older generation is never sent. */
+export interface DurableNotice {
+  readonly generation: number;
+  readonly endOffset: Offset;
+}
+
+export interface LogListener {
+  durable(notice: DurableNotice): void;
+  /** What was appended at or above `endOffset` will never be durable. */
+  dropped(state: 'full' | 'failed', endOffset: Offset): void;
+}
+
+export type ReadOutcome =
+  | { readonly kind: 'batches'; readonly batches: readonly Uint8Array[] }
+  | { readonly kind: 'damaged'; readonly range: DamagedRange }
+  | { readonly kind: 'below-start' }
+  | { readonly kind: 'failed'; readonly fault: DiskFault };
+
+export interface ReadLimits {
+  /** Nothing at or above it is given. */
+  readonly endMax: Offset;
+  /** Together; one batch is always given. */
+  readonly bytesMax: number;
+}
+
+export interface FoundTimestamp {
+  readonly offset: Offset;
+  readonly timestampMs: number;
+}
+
+export interface OpenLogRequest {
+  readonly context: LogContext;
+  readonly directory: string;
+  /** Names the log in the node's store: topic id and partition. */
+  readonly key: string;
+  readonly settings: LogSettings;
+  readonly listener: LogListener;
+}
+
+interface QueuedBatch {
+  readonly batch: Uint8Array;
+  readonly segment: Segment;
+  readonly position: number;
+  readonly endOffset: Offset;
+  /** The segment's newest record once this batch is written. */
+  readonly latest: LatestTime;
+}
+
+interface Group {
+  readonly segment: Segment;
+  readonly buffers: readonly Uint8Array[];
+  readonly position: number;
+  readonly bytes: number;
+  readonly records: number;
+  readonly endOffset: Offset;
+  readonly latest: LatestTime;
+}
+
+const FULL_RETRY_MS = 250;
+/** Index entries are handed to the files in pieces of about this size. */
+const INDEX_WRITE_BYTES = 4_096;
+
+export class PartitionLog {
+  readonly directory: string;
+  readonly #context: LogContext;
+  readonly #marks: LogMarks;
+  readonly #listener: LogListener;
+  readonly #tail: LogTail;
+  readonly #segments: Segment[];
+  readonly #epochs: EpochMap;
+  readonly #damage: DamageMap;
+  #settings: LogSettings;
+  #state: LogState = 'open';
+  #fault: DiskFault | null = null;
+  #generation: number;
+  #startOffset: Offset;
+  #endOffset: Offset;
+  #durableOffset: Offset;
+  /** Appended and not yet written, in order. */
+  #queue: QueuedBatch[] = [];
+  #queuedBytes = 0;
+  readonly #operations: (() => Promise<void>)[] = [];
+  #pumping: Promise<void> | null = null;
+  /** Written and not yet synced; only in flush mode `interval`, or while a sync is under way. */
+  #unsyncedRecords = 0;
+  #unsyncedBytes = 0;
+  #flushDue = false;
+  #epochsChanged = false;
+  /** From the call of `cut` until the files are cut nothing may be appended: segments are behind the end offset. */
+  #cutting = false;
+
+  private constructor(request: OpenLogRequest, marks: LogMarks, recovered: RecoveredLog) {
+    this.directory = request.directory;
+    this.#context = request.context;
+    this.#settings = request.settings;
+    this.#listener = request.listener;
+    this.#marks = marks;
+    this.#tail = request.context.tailCache.newTail();
+    this.#segments = recovered.segments;
+    this.#epochs = recovered.epochs;
+    this.#damage = recovered.damage;
+    this.#generation = recovered.generation;
+    this.#startOffset = recovered.startOffset;
+    this.#endOffset = recovered.endOffset;
+    this.#durableOffset = recovered.endOffset;
+  }
+
+  /** Reads the folder, judges it by the recovery table and makes its end durable. */
+  static async open(request: OpenLogRequest): Promise<PartitionLog> {
+    const marks = new LogMarks(request.context.store, request.key);
+    const recovered = await recoverLog({
+      context: request.context,
+      directory: request.directory,
+      marks,
+      indexInterval: request.settings.indexIntervalBytes,
+    });
+    const log = new PartitionLog(request, marks, recovered);
+    log.#noteSyncPoint();
+    for (const range of recovered.damage.ranges) log.#reportDamage(range);
+    return log;
+  }
+
+  get startOffset(): Offset {
+    return this.#startOffset;
+  }
+
+  get endOffset(): Offset {
+    return this.#endOffset;
+  }
+
+  get durableOffset(): Offset {
+    return this.#durableOffset;
+  }
+
+  get generation(): number {
+    return this.#generation;
+  }
+
+  get state(): LogState {
+    return this.#state;
+  }
+
+  get fault(): DiskFault | null {
+    return this.#fault;
+  }
+
+  get damagedRanges(): readonly DamagedRange[] {
+    return this.#damage.ranges;
+  }
+
+  get segmentCount(): number {
+    return this.#segments.length;
+  }
+
+  get byteLength(): number {
+    let total = 0;
+    for (const segment of this.#segments) total += segment.byteLength;
+    return total;
+  }
+
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  get leaderEpoch(): number {
+    return this.#epochs.latest;
+  }
+
+  /** In force from the next append on. */
+  changeSettings(settings: LogSettings): void {
+    this.#settings = settings;
+  }
+
+  // ---------------------------------------------------------------------------------------------------------- append
+
+  /** Takes ownership of the batches, stamps and queues them. They were inspected by the caller. */
+  append(batches: readonly Uint8Array[], epoch: LeaderEpoch): AppendOutcome {
+    if (this.#state !== 'open') return { ok: false, refusal: this.#state };
+    assert(!this.#cutting, 'nothing is appended during a cut');
+    let bytes = 0;
+    for (const batch of batches) bytes += batch.length;
+    if (this.#queuedBytes > 0 && this.#queuedBytes + bytes > PENDING_LOG_BYTES_MAX) {
+      return { ok: false, refusal: 'backlog' };
+    }
+    const baseOffset = this.#endOffset;
+    for (const batch of batches) this.#appendOne(batch, epoch);
+    this.#queuedBytes += bytes;
+    this.#startPump();
+    return { ok: true, baseOffset, endOffset: this.#endOffset };
+  }
+
+  #appendOne(batch: Uint8Array, epoch: LeaderEpoch): void {
+    const endOffset = offset(this.#endOffset + readLastOffsetDelta(batch, 0) + 1);
+    const segment = this.#segmentFor(batch, endOffset);
+    stampBatch(batch, { baseOffset: this.#endOffset, leaderEpoch: epoch });
+    if (epoch > 0 && this.#epochs.note(epoch, this.#endOffset)) this.#epochsChanged = true;
+    const position = segment.byteLength;
+    segment.noteBatch(batch, 0, { batchBytes: batch.length, indexInterval: this.#settings.indexIntervalBytes });
+    this.#queue.push({ batch, segment, position, endOffset, latest: segment.latest });
+    this.#tail.push(batch);
+    this.#endOffset = endOffset;
+  }
+
+  /** The active segment, or a new one where the batch does not belong into it. Decided by content and batch timestamps only. */
+  #segmentFor(batch: Uint8Array, endOffset: Offset): Segment {
+    const active = this.#segments.at(-1);
+    if (active !== undefined && !this.#needsRoll(active, batch, endOffset)) return active;
+    active?.noteSealed();
+    const segment = new Segment(this.directory, this.#endOffset);
+    this.#segments.push(segment);
+    return segment;
+  }
+
+  #needsRoll(active: Segment, batch: Uint8Array, endOffset: Offset): boolean {
+    if (active.isEmpty) return false;
+    const settings = this.#settings;
+    if (active.byteLength + batch.length > settings.segmentBytes) return true;
+    if (endOffset - active.baseOffset > 0x7fffffff || active.byteLength + batch.length > 0x7fffffff) return true;
+    if (active.firstTimestamp !== null && readMaxTimestamp(batch, 0) - active.firstTimestamp > settings.segmentMs) {
+      return true;
+    }
+    const indexes = active.indexes;
+    assert(indexes !== null, 'the active segment has its indexes in memory');
+    return indexes.offsets.byteLength + 8 > settings.segmentIndexBytes;
+  }
+
+  // ------------------------------------------------------------------------------------------------------------ pump
+
+  #startPump(): void {
+    this.#pumping ??= this.#pump();
+  }
+
+  async #pump(): Promise<void> {
+    for (;;) {
+      const operation = this.#operations.shift();
+      if (operation !== undefined) await operation();
+      else if (this.#queue.length > 0) await this.#writeGroup();
+      else break;
+    }
+    // In the same step as the last look at the queues: whatever comes later starts a pump of its own.
+    this.#pumping = null;
+  }
+
+  /** Runs `operation` between two writes. */
+  #exclusively<T>(operation: () => Promise<T>): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    this.#operations.push(async () => {
+      try {
+        resolve(await operation());
+      } catch (cause) {
+        reject(cause);
+      }
+    });
+    this.#startPump();
+    return promise;
+  }
+
+  #takeGroup(): Group {
+    const first = this.#queue[0]!;
+    const buffers: Uint8Array[] = [];
+    let bytes = 0;
+    let last = first;
+    for (const queued of this.#queue) {
+      if (queued.segment !== first.segment || buffers.length === GATHER_BUFFERS_MAX) break;
+      if (buffers.length > 0 && bytes + queued.batch.length > GATHER_BYTES_MAX) break;
+      buffers.push(queued.batch);
+      bytes += queued.batch.length;
+      last = queued;
+    }
+    this.#queue = this.#queue.length === buffers.length ? [] : this.#queue.slice(buffers.length);
+    const records = last.endOffset - readBaseOffset(first.batch, 0);
+    const { endOffset, latest } = last;
+    return { segment: first.segment, buffers, position: first.position, bytes, records, endOffset, latest };
+  }
+
+  async #writeGroup(): Promise<void> {
+    const group = this.#takeGroup();
+    const generation = this.#generation;
+    try {
+      await this.#prepareSegment(group.segment);
+      await this.#context.files.use(group.segment.logPath, file => this.#writeAndSync(file, group));
+    } catch (cause) {
+      await this.#writeFailed(cause, generation);
+      return;
+    } finally {
+      this.#queuedBytes -= group.bytes;
+    }
+    if (generation !== this.#generation) return;
+    this.#durable(group.endOffset);
+    try {
+      await this.#writeIndexes(group.segment, INDEX_WRITE_BYTES);
+    } catch (cause) {
+      // The log itself is durable; index entries stay in memory and are offered again with the next group.
+      this.#context.logger.warn({ directory: this.directory, cause: String(cause) }, 'an index could not be written');
+    }
+  }
+
+  async #writeAndSync(file: DiskFile, group: Group): Promise<void> {
+    const { segment } = group;
+    const written = await file.write(group.buffers, group.position);
+    if (written < group.bytes) throw new DiskFault('full', segment.logPath);
+    for (const buffer of group.buffers) segment.crc = crc32cContinue(segment.crc, buffer);
+    segment.writtenBytes = group.position + group.bytes;
+    segment.writtenLatest = group.latest;
+    this.#unsyncedRecords += group.records;
+    this.#unsyncedBytes += group.bytes;
+    if (this.#settings.flushMode === 'sync' || this.#unsyncedRecords >= this.#settings.flushMessages) {
+      await this.#sync(file);
+    } else if (!this.#flushDue) {
+      this.#flushDue = true;
+      this.#context.clock.schedule(this.#settings.flushMs, () => {
+        this.#flushDue = false;
+        if (this.#state === 'open') this.flush().catch(() => undefined);
+      });
+    }
+  }
+
+  async #sync(file: DiskFile): Promise<void> {
+    const started = this.#context.clock.monotonicMs();
+    try {
+      await this.#context.syncGate.run('log', () => file.sync());
+    } catch (cause) {
+      throw new SyncFailure(cause);
+    }
+    this.#context.onSync((this.#context.clock.monotonicMs() - started) / 1_000);
+    this.#unsyncedRecords = 0;
+    this.#unsyncedBytes = 0;
+  }
+
+  /** Creates the file of a new segment, after the one before it was synced and sealed. */
+  async #prepareSegment(segment: Segment): Promise<void> {
+    if (this.#epochsChanged) {
+      this.#epochsChanged = false;
+      await replaceSmallFile(this.#context.disk, path.join(this.directory, EPOCH_CHECKPOINT), this.#epochs.format());
+    }
+    if (segment.exists) return;
+    const previous = this.#segments[this.#segments.indexOf(segment) - 1];
+    if (previous !== undefined && previous.exists && previous.indexes !== null) await this.#seal(previous);
+    const { disk } = this.#context;
+    try {
+      await (await disk.open(segment.logPath, 'create')).close();
+    } catch (cause) {
+      // Left by an attempt that failed before anything in it was acknowledged.
+      if (!(cause instanceof DiskFault && cause.kind === 'exists')) throw cause;
+      await this.#context.files.use(segment.logPath, file => file.truncate(0));
+    }
+    for (const file of [segment.offsetIndexPath, segment.timeIndexPath]) {
+      if (await disk.exists(file)) await disk.removeFile(file);
+      await (await disk.open(file, 'create')).close();
+    }
+    await disk.syncDirectory(this.directory);
+    segment.exists = true;
+  }
+
+  async #seal(segment: Segment): Promise<void> {
+    const { files } = this.#context;
+    const indexes = segment.indexes;
+    assert(indexes !== null, 'only the active segment is sealed');
+    if (this.#unsyncedBytes > 0) await files.use(segment.logPath, file => this.#sync(file));
+    await this.#writeIndexes(segment, 1);
+    await files.use(segment.offsetIndexPath, file => this.#sync(file));
+    await files.use(segment.timeIndexPath, file => this.#sync(file));
+    this.#marks.setSealed({
+      baseOffset: segment.baseOffset,
+      endOffset: segment.endOffset,
+      byteLength: segment.byteLength,
+      crc: segment.crc,
+      latestTimestamp: Number.isFinite(segment.latest.timestamp) ? segment.latest.timestamp : -1,
+      latestOffset: segment.latest.lastOffset,
+    });
+    await this.#marks.flush();
+    segment.indexes = null;
+  }
+
+  /** Hands the files what they lack, once that is `bytesMin`. Not synced: entries can always be built again. */
+  async #writeIndexes(segment: Segment, bytesMin: number): Promise<void> {
+    if (segment.indexes === null) return;
+    const { offsets, times } = segment.indexes;
+    if (offsets.byteLength - offsets.writtenCount * offsets.entryBytes >= bytesMin) {
+      await this.#writeIndex(segment.offsetIndexPath, offsets);
+    }
+    if (times.byteLength - times.writtenCount * times.entryBytes >= bytesMin) {
+      await this.#writeIndex(segment.timeIndexPath, times);
+    }
+  }
+
+  async #writeIndex(file: string, index: SparseIndex): Promise<void> {
+    const { position, bytes, count } = index.unwritten();
+    const written = await this.#context.files.use(file, handle => handle.write([bytes], position));
+    if (written < bytes.length) throw new DiskFault('full', file);
+    index.writtenCount = Math.max(index.writtenCount, count);
+  }
+
+  #durable(endOffset: Offset): void {
+    this.#durableOffset = endOffset;
+    if (this.#settings.flushMode === 'sync' || this.#unsyncedBytes === 0) this.#noteSyncPoint();
+    this.#listener.durable({ generation: this.#generation, endOffset });
+  }
+
+  #noteSyncPoint(): void {
+    const segment = this.#segments.findLast(candidate => candidate.exists);
+    if (segment === undefined) return;
+    const logBytes = segment.writtenBytes;
+    // The segment may be ahead of what is durable; what is recorded must not be.
+    const { timestamp, lastOffset } = segment.writtenLatest;
+    this.#marks.setSyncPoint(
+      {
+        generation: this.#generation,
+        leaderEpoch: this.#epochs.latest,
+        endOffset: this.#durableOffset,
+        segment: segment.baseOffset,
+        position: segment.writtenBytes,
+        crc: segment.crc,
+        latestTimestamp: lastOffset < 0 ? -1 : timestamp,
+        latestOffset: lastOffset,
+        firstTimestamp: segment.firstTimestamp ?? -1,
+      },
+      Math.min(logBytes, GATHER_BYTES_MAX),
+    );
+  }
+
+  /** Everything appended so far is written and synced when this returns. */
+  flush(): Promise<void> {
+    return this.#afterQueue(async () => {
+      const active = this.#segments.at(-1);
+      if (this.#unsyncedBytes === 0 || active === undefined || !active.exists) return;
+      const generation = this.#generation;
+      try {
+        await this.#context.files.use(active.logPath, file => this.#sync(file));
+        this.#noteSyncPoint();
+      } catch (cause) {
+        await this.#writeFailed(cause, generation);
+      }
+    });
+  }
+
+  /** Runs `operation` when all that is queued now was written. */
+  async #afterQueue(operation: () => Promise<void>): Promise<void> {
+    while (this.#queue.length > 0 && this.#pumping !== null) await this.#pumping;
+    await this.#exclusively(operation);
+  }
+
+  // --------------------------------------------------------------------------------------------------------- failure
+
+  /** Inside the pump. A full disk is cut back; anything else poisons the log. */
+  async #writeFailed(cause: unknown, generation: number): Promise<void> {
+    const fault =
+      cause instanceof DiskFault
+        ? cause
+        : new DiskFault('failed', this.directory, cause instanceof SyncFailure ? cause.cause : cause);
+    const isFull = fault.kind === 'full' && !(cause instanceof SyncFailure);
+    if (generation !== this.#generation && isFull) return;
+    if (this.#state === 'closed') return;
+    this.#fault = fault;
+    this.#state = isFull ? 'full' : 'failed';
+    this.#context.logger.error(
+      { directory: this.directory, fault: fault.message, state: this.#state },
+      isFull
+        ? 'the disk is full: the unsynced end of the log is cut back, appends are refused until there is room'
+        : 'a write or sync failed: the log takes no more appends until a restart',
+    );
+    this.#forgetFrom(this.#durableOffset);
+    if (isFull) {
+      try {
+        await this.#truncateFiles();
+        this.#scheduleReopen();
+      } catch (second) {
+        this.#fault = second instanceof DiskFault ? second : new DiskFault('failed', this.directory, second);
+        this.#state = 'failed';
+        this.#context.logger.error(
+          { directory: this.directory, fault: this.#fault.message },
+          'the unsynced end of the log could not be cut back: the log takes no more appends until a restart',
+        );
+      }
+    }
+    this.#listener.dropped(isFull && this.#state !== 'failed' ? 'full' : 'failed', this.#durableOffset);
+  }
+
+  #scheduleReopen(): void {
+    this.#context.clock.schedule(FULL_RETRY_MS, () => {
+      this.#reopenWithRoom().catch(() => undefined);
+    });
+  }
+
+  async #reopenWithRoom(): Promise<void> {
+    if (this.#state !== 'full') return;
+    const free = await this.#context.disk.freeBytes(this.directory);
+    // A close may have come while the disk was asked.
+    if ((this.#state as LogState) !== 'full') return;
+    if (free < DISK_HEADROOM_BYTES) {
+      this.#scheduleReopen();
+      return;
+    }
+    this.#state = 'open';
+    this.#fault = null;
+    this.#context.logger.info({ directory: this.directory }, 'there is room on the disk again: the log takes appends');
+  }
+
+  /** Drops everything at or above the offset from memory: segments, indexes, queue, cache, epochs. */
+  #forgetFrom(end: Offset): void {
+    this.#generation++;
+    this.#queue = this.#queue.filter(queued => {
+      if (queued.endOffset <= end) return true;
+      this.#queuedBytes -= queued.batch.length;
+      return false;
+    });
+    this.#tail.cut(end);
+    this.#epochs.cut(end);
+    this.#endOffset = end;
+    if (this.#durableOffset > end) this.#durableOffset = end;
+  }
+
+  // ------------------------------------------------------------------------------------------------------------- cut
+
+  /**
+   * Removes everything at or above `end`, which is a batch boundary. For conflicts of replication only; never at or below
+   * what was committed. The sync point is lowered durably before a byte is cut.
+   */
+  async cut(end: Offset): Promise<void> {
+    assert(end >= this.#startOffset && end <= this.#endOffset, 'a cut lies within the log');
+    assert(!this.#cutting, 'one cut at a time');
+    this.#cutting = true;
+    this.#forgetFrom(end);
+    try {
+      await this.#afterQueue(async () => {
+        if (this.#state !== 'open') return;
+        await this.#truncateFiles();
+        this.#durableOffset = end;
+        this.#noteSyncPoint();
+        this.#listener.durable({ generation: this.#generation, endOffset: end });
+      });
+    } finally {
+      this.#cutting = false;
+    }
+  }
+
+  /** Inside the pump: brings segments and files back to the end offset. */
+  async #truncateFiles(): Promise<void> {
+    const { files, disk, syncGate } = this.#context;
+    const end = this.#endOffset;
+    const removed: Segment[] = [];
+    while (this.#segments.length > 0 && this.#segments.at(-1)!.baseOffset >= end) removed.push(this.#segments.pop()!);
+    const active = this.#segments.at(-1);
+    const rebuilt = active === undefined || active.endOffset <= end ? null : await this.#rebuildUpTo(active, end);
+    if (rebuilt !== null) this.#segments[this.#segments.length - 1] = rebuilt;
+    if (active !== undefined && rebuilt === null && active.indexes === null) {
+      // Sealed before: the next append begins a segment of its own.
+      this.#segments.push(new Segment(this.directory, end));
+    }
+    const last = rebuilt ?? active;
+    if (last !== undefined && last.exists) {
+      last.writtenBytes = Math.min(last.writtenBytes, last.byteLength);
+      if (last.indexes !== null) this.#marks.removeSealed(last.baseOffset);
+      this.#noteSyncPoint();
+    }
+    for (const segment of removed) this.#marks.removeSealed(segment.baseOffset);
+    await this.#marks.flush();
+    for (const segment of removed) if (segment.exists) await removeSegmentFiles(this.#context, segment);
+    if (last !== undefined && last.exists) {
+      await files.use(last.logPath, async file => {
+        if ((await file.byteLength()) > last.byteLength) await file.truncate(last.byteLength);
+        await syncGate.run('log', () => file.sync());
+      });
+      if (last.indexes !== null) await this.#truncateIndexes(last);
+    }
+    await disk.syncDirectory(this.directory);
+    this.#unsyncedBytes = 0;
+    this.#unsyncedRecords = 0;
+  }
+
+  async #truncateIndexes(segment: Segment): Promise<void> {
+    for (const [file, index] of [
+      [segment.offsetIndexPath, segment.indexes!.offsets],
+      [segment.timeIndexPath, segment.indexes!.times],
+    ] as const) {
+      await this.#context.files.use(file, handle => handle.truncate(index.writtenCount * index.entryBytes));
+    }
+  }
+
+  /** The segment as it was when its end was `end`: walked again over what is on disk, since derived state only grows. */
+  async #rebuildUpTo(segment: Segment, end: Offset): Promise<Segment> {
+    const fresh = new Segment(this.directory, segment.baseOffset);
+    fresh.exists = segment.exists;
+    if (!segment.exists) return fresh;
+    this.#context.indexCache.forget(segment);
+    const indexInterval = this.#settings.indexIntervalBytes;
+    await this.#walk(segment, 0, (buffer, at, batchBytes) => {
+      if (readLastOffset(buffer, at) >= end) return false;
+      fresh.noteBatch(buffer, at, { batchBytes, indexInterval });
+      fresh.crc = crc32cContinue(fresh.crc, buffer.subarray(at, at + batchBytes));
+      return true;
+    });
+    fresh.writtenBytes = fresh.byteLength;
+    fresh.writtenLatest = fresh.latest;
+    assert(this.#queue.length === 0, 'files are cut back when nothing is queued');
+    // The files hold entries of both sides of the cut; those below it are the same.
+    fresh.indexes!.offsets.writtenCount = 0;
+    fresh.indexes!.times.writtenCount = 0;
+    return fresh;
+  }
+
+  /** Calls `visit` with each batch on disk from a position on, until it answers false or the written part ends. */
+  async #walk(
+    segment: Segment,
+    from: number,
+    visit: (buffer: Uint8Array, at: number, batchBytes: number) => boolean,
+  ): Promise<void> {
+    let position = from;
+    let chunkBytes = GATHER_BYTES_MAX / 8;
+    await this.#context.files.use(segment.logPath, async file => {
+      while (position < segment.writtenBytes) {
+        const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, segment.writtenBytes - position));
+        const filled = await file.read(buffer, position);
+        let at = 0;
+        while (at < filled) {
+          const inspection = inspectBatch(buffer.subarray(0, filled), at, {
+            bytesMax: STORED_BATCH_BYTES_MAX,
+            verifyCrc: true,
+          });
+          if (!inspection.ok) {
+            if (inspection.fault.kind !== 'incomplete' || (at === 0 && filled >= inspection.fault.needed)) return;
+            if (at === 0 && filled < buffer.length) return;
+            chunkBytes = Math.max(chunkBytes, inspection.fault.needed);
+            break;
+          }
+          if (!visit(buffer, at, inspection.byteLength)) return;
+          at += inspection.byteLength;
+        }
+        if (filled === 0) return;
+        position += at;
+      }
+    });
+  }
+
+  // ------------------------------------------------------------------------------------------------------------ read
+
+  /** Whole batches from the one that covers `from` on. Checked: from the cache, or on their way from the disk. */
+  async read(from: Offset, limits: ReadLimits): Promise<ReadOutcome> {
+    if (from < this.#startOffset) return { kind: 'below-start' };
+    if (from >= limits.endMax) return { kind: 'batches', batches: [] };
+    const damaged = this.#damage.covering(from);
+    if (damaged !== null) return { kind: 'damaged', range: damaged };
+    const cached = this.#tail.read(from, limits);
+    if (cached !== null) return { kind: 'batches', batches: cached };
+    try {
+      return await this.#readFromDisk(from, limits);
+    } catch (fault) {
+      if (!(fault instanceof DiskFault)) throw fault;
+      // Retention may have removed the segment while it was being read.
+      if (from < this.#startOffset) return { kind: 'below-start' };
+      this.#context.logger.error({ directory: this.directory, fault: fault.message }, 'a read failed');
+      return { kind: 'failed', fault };
+    }
+  }
+
+  /** The segment that covers the offset, or the next one behind a gap. */
+  #segmentIndexOf(from: Offset): number {
+    let low = 0;
+    let high = this.#segments.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#segments[middle]!.baseOffset <= from) low = middle + 1;
+      else high = middle;
+    }
+    const index = Math.max(0, low - 1);
+    return this.#segments[index] !== undefined && this.#segments[index].endOffset <= from ? index + 1 : index;
+  }
+
+  async #readFromDisk(from: Offset, limits: ReadLimits): Promise<ReadOutcome> {
+    for (let index = this.#segmentIndexOf(from); index < this.#segments.length; index++) {
+      const segment = this.#segments[index]!;
+      if (segment.baseOffset >= limits.endMax) break;
+      const outcome = await this.#readFromSegment(segment, from, limits);
+      if (outcome.kind !== 'batches' || outcome.batches.length > 0) return outcome;
+    }
+    return { kind: 'batches', batches: [] };
+  }
+
+  async #readFromSegment(segment: Segment, from: Offset, limits: ReadLimits): Promise<ReadOutcome> {
+    const { indexCache, files } = this.#context;
+    const { offsets } = await indexCache.indexesOf(segment, this.#settings.indexIntervalBytes);
+    let entry = offsets.floor(from - segment.baseOffset);
+    const resume = this.#damage.resumePosition(segment.logPath, from);
+    let position = Math.max(entry < 0 ? 0 : offsets.position(entry), resume);
+    let expected: number = entry < 0 ? segment.baseOffset : -1;
+    let wanted = Math.max(limits.bytesMax, DISK_READ_BYTES_MIN);
+    return files.use(segment.logPath, async (file): Promise<ReadOutcome> => {
+      while (position < segment.writtenBytes) {
+        const buffer = Buffer.allocUnsafeSlow(Math.min(wanted, segment.writtenBytes - position));
+        const filled = await file.read(buffer, position);
+        const taken = this.#takeBatches(buffer.subarray(0, filled), { from, limits, expected });
+        if (taken.batches.length > 0) return { kind: 'batches', batches: taken.batches };
+        if (taken.end === 'limit') return { kind: 'batches', batches: [] };
+        if (taken.end === 'fault' || filled < buffer.length) {
+          const again = Buffer.allocUnsafeSlow(buffer.length);
+          // Once more from the disk, in case the first answer was a stray one; then it is damage.
+          const second = this.#takeBatches(again.subarray(0, await file.read(again, position)), {
+            from,
+            limits,
+            expected,
+          });
+          if (second.batches.length > 0) return { kind: 'batches', batches: second.batches };
+          if (second.next < 0 && entry >= 0 && position > resume) {
+            // An index entry does not say where its batch begins in offsets: come from the one before.
+            entry--;
+            position = Math.max(entry < 0 ? 0 : offsets.position(entry), resume);
+            expected = entry < 0 ? segment.baseOffset : -1;
+            continue;
+          }
+          const at = position + second.consumed;
+          const range = await this.#noteDamage(segment, file, {
+            from: Math.max(second.next, segment.baseOffset),
+            position: at,
+            reason: second.reason ?? 'the file is shorter than what was written',
+          });
+          if (range.from <= from && from < range.to) return { kind: 'damaged', range };
+          // The damage lies before what was asked for: read on behind it.
+          if (range.toPosition === null || range.toPosition <= position) return { kind: 'batches', batches: [] };
+          position = range.toPosition;
+          expected = range.to;
+          continue;
+        }
+        position += taken.consumed;
+        expected = taken.next;
+        if (taken.consumed === 0) wanted = Math.max(wanted * 2, taken.needed);
+      }
+      return { kind: 'batches', batches: [] };
+    });
+  }
+
+  /** Batches of a piece of the file that cover `from` and lie below the limits; each is checked. */
+  #takeBatches(
+    piece: Uint8Array,
+    wish: { readonly from: Offset; readonly limits: ReadLimits; readonly expected: number },
+  ): {
+    readonly batches: readonly Uint8Array[];
+    readonly consumed: number;
+    readonly next: number;
+    readonly needed: number;
+    readonly end: 'more' | 'limit' | 'fault';
+    readonly reason: string | null;
+  } {
+    const batches: Uint8Array[] = [];
+    const { from, limits } = wish;
+    let at = 0;
+    let next = wish.expected;
+    let taken = 0;
+    while (at < piece.length) {
+      const inspection = inspectBatch(piece, at, { bytesMax: STORED_BATCH_BYTES_MAX, verifyCrc: true });
+      if (!inspection.ok) {
+        if (inspection.fault.kind === 'incomplete') {
+          return { batches, consumed: at, next, needed: inspection.fault.needed, end: 'more', reason: null };
+        }
+        const reason = `${inspection.fault.kind}: ${inspection.fault.detail}`;
+        return { batches, consumed: at, next, needed: 0, end: 'fault', reason };
+      }
+      const baseOffset = readBaseOffset(piece, at);
+      const lastOffset = readLastOffset(piece, at);
+      const epoch = this.#epochs.epochAt(offset(baseOffset));
+      if (baseOffset < next || readLeaderEpoch(piece, at) !== epoch) {
+        const reason = `offset ${baseOffset} and epoch ${readLeaderEpoch(piece, at)} where ${next} and ${epoch} belong`;
+        return { batches, consumed: at, next, needed: 0, end: 'fault', reason };
+      }
+      if (lastOffset >= limits.endMax) {
+        return { batches, consumed: at, next, needed: 0, end: 'limit', reason: null };
+      }
+      if (lastOffset >= from && lastOffset >= baseOffset) {
+        if (batches.length > 0 && taken + inspection.byteLength > limits.bytesMax) {
+          return { batches, consumed: at, next, needed: 0, end: 'limit', reason: null };
+        }
+        batches.push(piece.subarray(at, at + inspection.byteLength));
+        taken += inspection.byteLength;
+      }
+      at += inspection.byteLength;
+      next = lastOffset + 1;
+    }
+    return { batches, consumed: at, next, needed: 0, end: 'more', reason: null };
+  }
+
+  async #noteDamage(
+    segment: Segment,
+    file: DiskFile,
+    found: { readonly from: number; readonly position: number; readonly reason: string },
+  ): Promise<DamagedRange> {
+    const behind = await findBatchBehind(file, found.position + 1, {
+      endPosition: segment.writtenBytes,
+      offsetMin: found.from + 1,
+      offsetMax: segment.endOffset,
+    });
+    const range: DamagedRange = {
+      from: offset(found.from),
+      to: offset(behind?.baseOffset ?? Math.min(segment.endOffset, this.#durableOffset)),
+      file: segment.logPath,
+      position: found.position,
+      toPosition: behind?.position ?? null,
+      reason: found.reason,
+    };
+    this.#damage.add(range);
+    this.#context.indexCache.forget(segment);
+    this.#reportDamage(range);
+    return range;
+  }
+
+  #reportDamage(range: DamagedRange): void {
+    this.#context.logger.error(
+      { directory: this.directory, ...range },
+      'damaged: these offsets cannot be read; nothing was deleted',
+    );
+  }
+
+  /** The first record at or after the time, below `endMax`; null where there is none. */
+  async findTimestamp(timestampMs: number, endMax: Offset): Promise<FoundTimestamp | null> {
+    for (const segment of [...this.#segments]) {
+      if (segment.endOffset <= this.#startOffset || segment.latest.timestamp < timestampMs) continue;
+      if (segment.baseOffset >= endMax) break;
+      const found = await this.#findTimestampIn(segment, timestampMs, endMax);
+      if (found !== null) return found;
+    }
+    return null;
+  }
+
+  async #findTimestampIn(segment: Segment, timestampMs: number, endMax: Offset): Promise<FoundTimestamp | null> {
+    const { offsets, times } = await this.#context.indexCache.indexesOf(segment, this.#settings.indexIntervalBytes);
+    const timeEntry = times.below(timestampMs);
+    const offsetEntry = timeEntry < 0 ? -1 : offsets.floor(times.relativeOffset(timeEntry));
+    let found: FoundTimestamp | null = null;
+    await this.#walk(segment, offsetEntry < 0 ? 0 : offsets.position(offsetEntry), (buffer, at, batchBytes) => {
+      if (readLastOffset(buffer, at) >= endMax) return false;
+      if (readMaxTimestamp(buffer, at) < timestampMs || readLastOffset(buffer, at) < this.#startOffset) return true;
+      found = this.#firstAtOrAfter(buffer.subarray(at, at + batchBytes), timestampMs);
+      return found === null;
+    });
+    return found;
+  }
+
+  #firstAtOrAfter(batch: Uint8Array, timestampMs: number): FoundTimestamp | null {
+    const opened = RecordCursor.open(batch);
+    if (!opened.ok) {
+      // The batch is whole and its records are not readable: its first offset is as close as can be said.
+      return { offset: offset(readBaseOffset(batch, 0)), timestampMs: readMaxTimestamp(batch, 0) };
+    }
+    const { cursor } = opened;
+    while (cursor.next()) {
+      if (cursor.timestamp >= timestampMs && cursor.offset >= this.#startOffset) {
+        return { offset: offset(cursor.offset), timestampMs: cursor.timestamp };
+      }
+    }
+    return null;
+  }
+
+  // ------------------------------------------------------------------------------------------------------- retention
+
+  /**
+   * The log start that the retention settings ask for: whole sealed segments that are too old by their newest record, or too
+   * much. Never above `limit`.
+   */
+  retentionStart(nowMs: number, limit: Offset): Offset {
+    const { retentionMs, retentionBytes, retentionDeletes } = this.#settings;
+    let start = this.#startOffset;
+    if (!retentionDeletes) return start;
+    let total = this.byteLength;
+    for (const [index, segment] of this.#segments.entries()) {
+      const next = this.#segments[index + 1];
+      if (next === undefined || next.baseOffset > limit || !segment.exists || !next.exists) break;
+      const isOld = segment.latest.lastOffset >= 0 && nowMs - segment.latest.timestamp > retentionMs;
+      const isTooMuch = total - segment.byteLength >= retentionBytes;
+      if (!isOld && !isTooMuch) break;
+      total -= segment.byteLength;
+      start = next.baseOffset;
+    }
+    return start;
+  }
+
+  /** Moves the log start up, durably, and then removes the segments that lie wholly below it. */
+  async advanceStart(start: Offset): Promise<void> {
+    if (start <= this.#startOffset) return;
+    assert(start <= this.#durableOffset, 'the log start stays at or below what is durable');
+    await this.#exclusively(async () => {
+      if (start <= this.#startOffset) return;
+      this.#marks.setLogStart(start);
+      await this.#marks.flush();
+      this.#startOffset = start;
+      this.#damage.dropBelow(start);
+      const removed: Segment[] = [];
+      while (this.#segments.length > 1 && this.#segments[1]!.baseOffset <= start) removed.push(this.#segments.shift()!);
+      for (const segment of removed) {
+        this.#marks.removeSealed(segment.baseOffset);
+        await removeSegmentFiles(this.#context, segment);
+      }
+      if (removed.length > 0) await this.#context.disk.syncDirectory(this.directory);
+    });
+  }
+
+  // ------------------------------------------------------------------------------------------------------------- end
+
+  /** Writes and syncs what is queued, brings the index files up to date and leaves a sync point at the end. */
+  async close(): Promise<void> {
+    if (this.#state === 'open') await this.flush();
+    const wasOpen = this.#state === 'open';
+    this.#state = 'closed';
+    await this.#exclusively(async () => {
+      const active = this.#segments.at(-1);
+      if (wasOpen && active !== undefined && active.exists && active.indexes !== null) {
+        await this.#writeIndexes(active, 1);
+        await this.#context.files.use(active.offsetIndexPath, file => this.#sync(file));
+        await this.#context.files.use(active.timeIndexPath, file => this.#sync(file));
+        this.#noteSyncPoint();
+      }
+      await this.#release();
+    });
+  }
+
+  /** For a topic that was deleted: takes no more appends and lets go of the files. The caller removes the folder. */
+  async abandon(): Promise<void> {
+    this.#state = 'closed';
+    this.#forgetFrom(this.#durableOffset);
+    await this.#exclusively(async () => {
+      this.#marks.removeAll();
+      await this.#release();
+    });
+  }
+
+  async #release(): Promise<void> {
+    this.#tail.clear();
+    for (const segment of this.#segments) {
+      this.#context.indexCache.forget(segment);
+      for (const file of [segment.logPath, segment.offsetIndexPath, segment.timeIndexPath]) {
+        await this.#context.files.forget(file);
+      }
+    }
+  }
+}
+
+/** Tells a failed sync from a failed write: after it nothing about the unsynced bytes is known. */
+class SyncFailure extends Error {
+  override readonly name = 'SyncFailure';
+
+  constructor(cause: unknown) {
+    super('a sync failed', { cause });
+  }
+}

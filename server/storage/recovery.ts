@@ -1,0 +1,474 @@
+// What a start makes of the files of one partition: the recovery table, and the walk that applies it.
+//
+// The sync point in the node's store says what was certainly on disk. Below it, and in every segment but the last, whatever
+// is not as it was synced is corruption: it is kept, named and never cut. Above it, in the last segment, a crash may have left
+// anything: the first thing that is no batch in its place ends the log, unless a valid batch follows further away than one
+// gathered write reaches.
+//
+// What survives above the sync point is written again in place, the same bytes, and synced: a page that a failed sync left
+// marked clean is not on disk, and another sync alone would do nothing about it.
+
+import path from 'node:path';
+import { leaderEpoch, offset, type Offset } from '@sluice/protocol/ids';
+import { crc32cContinue, readBaseOffset, readLeaderEpoch } from '@sluice/protocol/record';
+import { unreachable } from '../base/assert.ts';
+import { GATHER_BYTES_MAX } from '../base/limits.ts';
+import { DiskFault, type DiskFile } from '../io/disk.ts';
+import { DamageMap } from './damage.ts';
+import { EpochMap } from './epoch-map.ts';
+import { writeIndexFile } from './index-cache.ts';
+import type { LogContext } from './log-context.ts';
+import type { LogMarks, SyncPoint } from './log-marks.ts';
+import { findBatchBehind, scanBatches, type ScanEnd } from './log-scan.ts';
+import { NO_TIME, Segment } from './segment.ts';
+import { parseSegmentFileName } from './segment-name.ts';
+import type { SparseIndex } from './sparse-index.ts';
+import { readSmallFile, replaceSmallFile } from './small-file.ts';
+
+export type Found = 'clean-end' | 'invalid-batch' | 'invalid-batch-then-valid' | 'segment-missing';
+/** `tail`: at or above the sync point, in the last segment. `synced`: below it, or in a sealed segment. */
+export type Where = 'tail' | 'synced';
+export type Verdict = 'ready' | 'cut' | 'corrupt' | 'cannot-be';
+
+/** A clean end below the sync point means that the file is shorter than what was synced. */
+export const recoveryTable: Readonly<Record<Found, Readonly<Record<Where, Verdict>>>> = {
+  'clean-end': { tail: 'ready', synced: 'corrupt' },
+  'invalid-batch': { tail: 'cut', synced: 'corrupt' },
+  'invalid-batch-then-valid': { tail: 'corrupt', synced: 'corrupt' },
+  'segment-missing': { tail: 'cannot-be', synced: 'corrupt' },
+};
+
+export const EPOCH_CHECKPOINT = 'leader-epoch-checkpoint';
+
+export interface RecoverRequest {
+  readonly context: LogContext;
+  readonly directory: string;
+  readonly marks: LogMarks;
+  readonly indexInterval: number;
+}
+
+export interface RecoveredLog {
+  /** In offset order; the last one is active. Empty when nothing was ever written. */
+  readonly segments: Segment[];
+  readonly startOffset: Offset;
+  readonly endOffset: Offset;
+  readonly generation: number;
+  readonly epochs: EpochMap;
+  readonly damage: DamageMap;
+  /** Bytes above the last good batch that were cut. */
+  readonly cutBytes: number;
+}
+
+export const recoverLog = (request: RecoverRequest): Promise<RecoveredLog> => new Recovery(request).run();
+
+class Recovery {
+  readonly #request: RecoverRequest;
+  readonly #context: LogContext;
+  readonly #marks: LogMarks;
+  readonly #damage = new DamageMap();
+  readonly #point: SyncPoint | null;
+  #epochs = new EpochMap();
+  #cutBytes = 0;
+
+  constructor(request: RecoverRequest) {
+    this.#request = request;
+    this.#context = request.context;
+    this.#marks = request.marks;
+    this.#point = request.marks.syncPoint();
+  }
+
+  async run(): Promise<RecoveredLog> {
+    const { directory, marks } = this.#request;
+    const startOffset = marks.logStart();
+    await this.#loadEpochs();
+    const segments = await this.#listSegments();
+    await this.#removeBelow(segments, startOffset);
+    for (const [index, segment] of segments.entries()) {
+      const next = segments[index + 1];
+      if (next === undefined) await this.#openLast(segment);
+      else await this.#openSealed(segment, next.baseOffset);
+    }
+    this.#judgeMissing(segments, startOffset);
+    const synced = this.#point?.endOffset ?? startOffset;
+    let endOffset = segments.at(-1)?.endOffset ?? startOffset;
+    if (endOffset < synced) {
+      // The end is gone. New records go behind what was acknowledged, into a segment of their own.
+      endOffset = synced;
+      if (segments.length > 0) segments.at(-1)!.indexes = null;
+      segments.push(new Segment(directory, endOffset));
+    }
+    if (segments.length > 0 && segments.at(-1)!.indexes === null) segments.push(new Segment(directory, endOffset));
+    await this.#saveEpochs();
+    return {
+      segments,
+      startOffset,
+      endOffset,
+      generation: (this.#point?.generation ?? 0) + 1,
+      epochs: this.#epochs,
+      damage: this.#damage,
+      cutBytes: this.#cutBytes,
+    };
+  }
+
+  async #loadEpochs(): Promise<void> {
+    const text = await readSmallFile(this.#context.disk, path.join(this.#request.directory, EPOCH_CHECKPOINT));
+    if (text === null) return;
+    const parsed = EpochMap.parse(text);
+    if (parsed === null) {
+      this.#context.logger.warn({ directory: this.#request.directory }, 'the leader epoch checkpoint is not readable');
+    } else {
+      this.#epochs = parsed;
+    }
+  }
+
+  async #saveEpochs(): Promise<void> {
+    const { disk } = this.#context;
+    const file = path.join(this.#request.directory, EPOCH_CHECKPOINT);
+    const text = this.#epochs.format();
+    if (this.#epochs.entries.length > 0 && (await readSmallFile(disk, file)) !== text) {
+      await replaceSmallFile(disk, file, text);
+    }
+  }
+
+  async #listSegments(): Promise<Segment[]> {
+    const segments: Segment[] = [];
+    for (const { name } of await this.#context.disk.list(this.#request.directory)) {
+      const parsed = parseSegmentFileName(name);
+      if (parsed?.kind === 'log') segments.push(new Segment(this.#request.directory, parsed.baseOffset));
+    }
+    segments.sort((left, right) => left.baseOffset - right.baseOffset);
+    for (const segment of segments) {
+      segment.exists = true;
+      segment.byteLength = await this.#context.files.use(segment.logPath, file => file.byteLength());
+      segment.writtenBytes = segment.byteLength;
+    }
+    return segments;
+  }
+
+  /** Finishes a removal that was decided (the log start is durable) and interrupted. */
+  async #removeBelow(segments: Segment[], startOffset: Offset): Promise<void> {
+    while (segments.length > 1 && segments[1]!.baseOffset <= startOffset) {
+      await removeSegmentFiles(this.#context, segments.shift()!);
+    }
+  }
+
+  #isTail(segment: Segment): boolean {
+    return this.#point === null ? false : segment.baseOffset >= this.#point.segment;
+  }
+
+  #corrupt(
+    segment: Segment,
+    range: { from: number; to: number; position: number; reason: string; toPosition?: number },
+  ): void {
+    if (range.to <= range.from) return;
+    this.#damage.add({
+      from: offset(range.from),
+      to: offset(range.to),
+      file: segment.logPath,
+      position: range.position,
+      toPosition: range.toPosition ?? null,
+      reason: range.reason,
+    });
+  }
+
+  /** A segment that another one follows: synced as a whole before its successor was created. */
+  async #openSealed(segment: Segment, nextBase: Offset): Promise<void> {
+    const mark = this.#marks.sealed(segment.baseOffset);
+    segment.indexes = null;
+    if (mark !== null && mark.byteLength === segment.byteLength && mark.endOffset <= nextBase) {
+      segment.endOffset = mark.endOffset;
+      segment.crc = mark.crc;
+      segment.latest = { timestamp: mark.latestTimestamp, lastOffset: mark.latestOffset };
+      if (mark.endOffset < nextBase) {
+        this.#corrupt(segment, {
+          from: mark.endOffset,
+          to: nextBase,
+          position: segment.byteLength,
+          reason: 'a segment is missing',
+        });
+      }
+      return;
+    }
+    // Not sealed on record (the crash came first) or not as it was: every batch is looked at.
+    segment.indexes = new Segment('', segment.baseOffset).indexes;
+    const end = await this.#scanAll(segment);
+    segment.noteSealed();
+    const expectedEnd = mark?.endOffset ?? nextBase;
+    if (end.fault !== null || end.endOffset < expectedEnd) {
+      this.#corrupt(segment, {
+        from: end.endOffset,
+        to: nextBase,
+        position: end.position,
+        reason: end.fault ?? 'the file is shorter than what was synced',
+      });
+    } else if (end.endOffset < nextBase) {
+      this.#corrupt(segment, {
+        from: end.endOffset,
+        to: nextBase,
+        position: end.position,
+        reason: 'a segment is missing',
+      });
+    }
+    await writeIndexFile(this.#context.disk, segment.offsetIndexPath, segment.indexes!.offsets);
+    await writeIndexFile(this.#context.disk, segment.timeIndexPath, segment.indexes!.times);
+    segment.indexes = null;
+    if (mark === null && end.fault === null) {
+      this.#marks.setSealed({
+        baseOffset: segment.baseOffset,
+        endOffset: segment.endOffset,
+        byteLength: segment.byteLength,
+        crc: segment.crc,
+        latestTimestamp: segment.latest.timestamp,
+        latestOffset: segment.latest.lastOffset,
+      });
+    }
+  }
+
+  /** Scans from the segment's start with every check, noting batches, indexes and the CRC, up to the first fault. */
+  async #scanAll(segment: Segment): Promise<ScanEnd> {
+    const endPosition = segment.byteLength;
+    segment.byteLength = 0;
+    segment.crc = 0;
+    const end = await this.#context.files.use(segment.logPath, file =>
+      this.#scan(segment, file, { position: 0, endPosition, verify: 'crc', rewrite: false }),
+    );
+    segment.byteLength = endPosition;
+    return end;
+  }
+
+  async #scan(
+    segment: Segment,
+    file: DiskFile,
+    how: { position: number; endPosition: number; verify: 'header' | 'crc'; rewrite: boolean },
+  ): Promise<ScanEnd> {
+    const indexInterval = this.#request.indexInterval;
+    return scanBatches(
+      file,
+      {
+        position: how.position,
+        baseOffset: segment.endOffset,
+        endPosition: how.endPosition,
+        leaderEpoch: this.#epochs.epochAt(segment.endOffset),
+        verify: how.verify,
+      },
+      {
+        onBatch: (buffer, at, batchBytes) => {
+          const epoch = readLeaderEpoch(buffer, at);
+          if (epoch > 0) this.#epochs.note(leaderEpoch(epoch), offset(readBaseOffset(buffer, at)));
+          segment.noteBatch(buffer, at, { batchBytes, indexInterval });
+        },
+        onChunk: async (bytes, position) => {
+          if (how.verify === 'crc') segment.crc = crc32cContinue(segment.crc, bytes);
+          if (how.rewrite) await rewrite(file, bytes, position);
+        },
+      },
+    );
+  }
+
+  async #openLast(segment: Segment): Promise<void> {
+    const point = this.#point;
+    const fileBytes = segment.byteLength;
+    const inSegment = point !== null && point.segment === segment.baseOffset ? point : null;
+    segment.byteLength = 0;
+    await this.#context.files.use(segment.logPath, async file => {
+      if (inSegment !== null && fileBytes < inSegment.position) {
+        await this.#openShortened(segment, file, { fileBytes, point: inSegment });
+        return;
+      }
+      if (inSegment !== null) await this.#walkSynced(segment, file, inSegment);
+      await this.#openTail(segment, file, fileBytes);
+    });
+  }
+
+  /** The last segment lost bytes that were synced: it is kept as it is, and what is missing is named. */
+  async #openShortened(
+    segment: Segment,
+    file: DiskFile,
+    facts: { readonly fileBytes: number; readonly point: SyncPoint },
+  ): Promise<void> {
+    const end = await this.#scan(segment, file, {
+      position: 0,
+      endPosition: facts.fileBytes,
+      verify: 'crc',
+      rewrite: false,
+    });
+    segment.byteLength = facts.fileBytes;
+    segment.noteSealed();
+    this.#corrupt(segment, {
+      from: end.endOffset,
+      to: facts.point.endOffset,
+      position: end.position,
+      reason: end.fault ?? 'the file is shorter than what was synced',
+    });
+    await writeIndexFile(this.#context.disk, segment.offsetIndexPath, segment.indexes!.offsets);
+    await writeIndexFile(this.#context.disk, segment.timeIndexPath, segment.indexes!.times);
+    segment.indexes = null;
+  }
+
+  /** Takes over what the sync point vouches for: the indexes as far as they are good, and headers behind their last entry. */
+  async #walkSynced(segment: Segment, file: DiskFile, point: SyncPoint): Promise<void> {
+    const { offsets, times } = segment.indexes!;
+    const span = point.endOffset - segment.baseOffset;
+    offsets.loadTrusted(await this.#readIndex(segment.offsetIndexPath), point.position);
+    if (offsets.count > 0 && offsets.relativeOffset(offsets.count - 1) >= span) offsets.keep(0);
+    times.loadTrusted(await this.#readIndex(segment.timeIndexPath), span);
+    const last = offsets.count - 1;
+    if (last >= 0) {
+      // The entry's batch itself is walked again: its length is not in the index.
+      const position = offsets.position(last);
+      const lastOffset = offsets.relativeOffset(last) + segment.baseOffset;
+      offsets.cut(lastOffset - segment.baseOffset);
+      segment.byteLength = position;
+      segment.bytesSinceIndexEntry = this.#request.indexInterval + 1;
+      const head = Buffer.alloc(8);
+      await file.read(head, position);
+      segment.endOffset = offset(Math.min(Math.max(readBaseOffset(head, 0), segment.baseOffset), lastOffset));
+    }
+    times.cut(segment.endOffset - segment.baseOffset);
+    const timesBefore = times.count;
+    const end = await this.#scan(segment, file, {
+      position: segment.byteLength,
+      endPosition: point.position,
+      verify: 'header',
+      rewrite: false,
+    });
+    // What is newest before the walked part is not known, so the walk dates nothing: a missing entry only costs scanning.
+    times.keep(timesBefore);
+    if (end.fault !== null || end.endOffset !== point.endOffset) {
+      this.#corrupt(segment, {
+        from: end.endOffset,
+        to: point.endOffset,
+        position: end.position,
+        toPosition: point.position,
+        reason: end.fault ?? `the synced part ends at offset ${end.endOffset} instead of ${point.endOffset}`,
+      });
+    }
+    segment.byteLength = point.position;
+    segment.endOffset = point.endOffset;
+    segment.crc = point.crc;
+    segment.latest =
+      point.latestOffset < 0 ? NO_TIME : { timestamp: point.latestTimestamp, lastOffset: point.latestOffset };
+    segment.writtenLatest = segment.latest;
+    segment.firstTimestamp = point.latestOffset < 0 ? null : point.firstTimestamp;
+  }
+
+  /** Above the sync point: keep what is whole, write it again, cut or name the rest. */
+  async #openTail(segment: Segment, file: DiskFile, fileBytes: number): Promise<void> {
+    const before = segment.byteLength;
+    let end = await this.#scan(segment, file, {
+      position: segment.byteLength,
+      endPosition: fileBytes,
+      verify: 'crc',
+      rewrite: true,
+    });
+    while (end.fault !== null) {
+      const behind = await findBatchBehind(file, end.position + GATHER_BYTES_MAX, {
+        endPosition: fileBytes,
+        offsetMin: end.endOffset,
+        offsetMax: end.endOffset + fileBytes,
+      });
+      const where: Where = this.#point === null || !this.#isTail(segment) ? 'synced' : 'tail';
+      const verdict = recoveryTable[behind === null ? 'invalid-batch' : 'invalid-batch-then-valid'][where];
+      if (verdict === 'cut') {
+        this.#cutBytes += fileBytes - end.position;
+        this.#context.logger.info(
+          { file: segment.logPath, position: end.position, bytes: fileBytes - end.position, reason: end.fault },
+          'cut an unfinished write at the end of the log',
+        );
+        await file.truncate(end.position);
+        await this.#context.syncGate.run('log', () => file.sync());
+        break;
+      }
+      const next = behind ?? { position: fileBytes, baseOffset: end.endOffset + 1 };
+      this.#corrupt(segment, {
+        from: end.endOffset,
+        to: next.baseOffset,
+        position: end.position,
+        toPosition: next.position,
+        reason: end.fault,
+      });
+      segment.byteLength = next.position;
+      segment.endOffset = offset(next.baseOffset);
+      end = await this.#scan(segment, file, {
+        position: next.position,
+        endPosition: fileBytes,
+        verify: 'crc',
+        rewrite: true,
+      });
+    }
+    if (segment.byteLength > before) {
+      await this.#context.syncGate.run('log', () => file.sync());
+      await this.#context.disk.syncDirectory(this.#request.directory);
+    }
+    segment.writtenBytes = segment.byteLength;
+    segment.writtenLatest = segment.latest;
+    await this.#fitIndexFile(segment.offsetIndexPath, segment.indexes!.offsets);
+    await this.#fitIndexFile(segment.timeIndexPath, segment.indexes!.times);
+  }
+
+  /** Cuts what is not trusted off an index file, and creates one that is missing. */
+  async #fitIndexFile(file: string, index: SparseIndex): Promise<void> {
+    const { disk, files } = this.#context;
+    if (!(await disk.exists(file))) {
+      await writeIndexFile(disk, file, index);
+      return;
+    }
+    const wantedBytes = index.writtenCount * index.entryBytes;
+    await files.use(file, async handle => {
+      if ((await handle.byteLength()) > wantedBytes) await handle.truncate(wantedBytes);
+    });
+  }
+
+  async #readIndex(file: string): Promise<Uint8Array> {
+    try {
+      return await this.#context.disk.readFile(file);
+    } catch (fault) {
+      if (fault instanceof DiskFault && fault.kind === 'not-found') return new Uint8Array(0);
+      throw fault;
+    }
+  }
+
+  /** Segments that the marks know of and the folder does not have. */
+  #judgeMissing(segments: readonly Segment[], startOffset: Offset): void {
+    const verdict = recoveryTable['segment-missing'].synced;
+    if (verdict !== 'corrupt') unreachable(verdict as never);
+    const first = segments[0];
+    const synced = this.#point?.endOffset ?? startOffset;
+    const named = first ?? new Segment(this.#request.directory, startOffset);
+    if (first === undefined || first.baseOffset > startOffset) {
+      this.#corrupt(named, {
+        from: startOffset,
+        to: first?.baseOffset ?? synced,
+        position: 0,
+        reason: 'a segment is missing',
+      });
+    }
+    const last = segments.at(-1);
+    if (last !== undefined && last.endOffset < synced) {
+      this.#corrupt(last, {
+        from: last.endOffset,
+        to: synced,
+        position: last.byteLength,
+        reason: 'a segment is missing',
+      });
+    }
+  }
+}
+
+/** The same bytes in place: marks the pages dirty again, so that the next sync writes them. */
+const rewrite = async (file: DiskFile, bytes: Uint8Array, position: number): Promise<void> => {
+  const written = await file.write([bytes], position);
+  if (written < bytes.length) throw new DiskFault('full', file.path);
+};
+
+export const removeSegmentFiles = async (context: LogContext, segment: Segment): Promise<void> => {
+  context.indexCache.forget(segment);
+  for (const file of [segment.logPath, segment.offsetIndexPath, segment.timeIndexPath]) {
+    await context.files.forget(file);
+    try {
+      await context.disk.removeFile(file);
+    } catch (fault) {
+      if (!(fault instanceof DiskFault && fault.kind === 'not-found')) throw fault;
+    }
+  }
+};

@@ -1,0 +1,30 @@
+// Names of files and folders of a partition, as Kafka names them: a segment is named by its base offset in 20 digits.
+
+import { isOffset, type Offset } from '@sluice/protocol/ids';
+
+export type SegmentFileKind = 'log' | 'index' | 'timeindex';
+
+export const segmentFileName = (baseOffset: Offset, kind: SegmentFileKind): string =>
+  `${String(baseOffset).padStart(20, '0')}.${kind}`;
+
+/** Null for every other file. */
+export const parseSegmentFileName = (name: string): { baseOffset: Offset; kind: SegmentFileKind } | null => {
+  const match = /^(\d{20})\.(log|index|timeindex)$/.exec(name);
+  if (match === null) return null;
+  const baseOffset = Number(match[1]);
+  return isOffset(baseOffset) ? { baseOffset, kind: match[2] as SegmentFileKind } : null;
+};
+
+export const partitionDirectoryName = (topic: string, partition: number): string => `${topic}-${partition}`;
+
+/** Null for a folder that is no partition's. */
+export const parsePartitionDirectoryName = (name: string): { topic: string; partition: number } | null => {
+  const match = /^(.+)-(\d{1,10})$/.exec(name);
+  return match === null ? null : { topic: match[1]!, partition: Number(match[2]) };
+};
+
+/** A name that no partition has: a folder on its way out. The topic's name is cut so that the whole fits into 255 bytes. */
+export const deletedDirectoryName = (topic: string, partition: number, topicId: string): string =>
+  `${topic.slice(0, 190)}-${partition}.${topicId}-delete`;
+
+export const isDeletedDirectoryName = (name: string): boolean => name.endsWith('-delete') && name.includes('.');

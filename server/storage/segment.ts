@@ -1,0 +1,92 @@
+// One segment: a run of batches in one file, with its two indexes.
+//
+// The last segment of a log is active: its indexes are in memory and grow with every append, before the bytes are on disk
+// (reads never go beyond what is durable). The others are sealed: their indexes are loaded when a read needs them.
+//
+// Invariants: baseOffset <= endOffset; writtenBytes <= byteLength; entries of both indexes name batches below byteLength.
+
+import path from 'node:path';
+import { offset, type Offset } from '@sluice/protocol/ids';
+import { readBaseOffset, readLastOffset, readMaxTimestamp } from '@sluice/protocol/record';
+import { OffsetIndex } from './offset-index.ts';
+import { segmentFileName } from './segment-name.ts';
+import { TimeIndex } from './time-index.ts';
+
+/** The largest timestamp of a segment and the last offset of the batch that holds it. */
+export interface LatestTime {
+  readonly timestamp: number;
+  readonly lastOffset: number;
+}
+
+export const NO_TIME: LatestTime = { timestamp: Number.NEGATIVE_INFINITY, lastOffset: -1 };
+
+export interface SegmentIndexes {
+  readonly offsets: OffsetIndex;
+  readonly times: TimeIndex;
+}
+
+export class Segment {
+  readonly baseOffset: Offset;
+  readonly logPath: string;
+  readonly offsetIndexPath: string;
+  readonly timeIndexPath: string;
+  /** Appended, the queue included. */
+  byteLength = 0;
+  /** On disk. */
+  writtenBytes = 0;
+  endOffset: Offset;
+  /** Of the first batch with records; null while there is none. */
+  firstTimestamp: number | null = null;
+  latest: LatestTime = NO_TIME;
+  /** The same among the first `writtenBytes` bytes. */
+  writtenLatest: LatestTime = NO_TIME;
+  bytesSinceIndexEntry = 0;
+  /** CRC-32C of the first `writtenBytes` bytes. */
+  crc = 0;
+  /** False until the file was created and its name is durable. */
+  exists = false;
+  /** Null for a sealed segment whose indexes are not loaded (index-cache.ts holds those that are). */
+  indexes: SegmentIndexes | null = { offsets: new OffsetIndex(), times: new TimeIndex() };
+
+  constructor(directory: string, baseOffset: Offset) {
+    this.baseOffset = baseOffset;
+    this.endOffset = baseOffset;
+    this.logPath = path.join(directory, segmentFileName(baseOffset, 'log'));
+    this.offsetIndexPath = path.join(directory, segmentFileName(baseOffset, 'index'));
+    this.timeIndexPath = path.join(directory, segmentFileName(baseOffset, 'timeindex'));
+  }
+
+  get isEmpty(): boolean {
+    return this.endOffset === this.baseOffset;
+  }
+
+  /** Takes note of a stamped batch at the end; `indexes` are the active segment's, or those being rebuilt. */
+  noteBatch(
+    batch: Uint8Array,
+    at: number,
+    sizes: { readonly batchBytes: number; readonly indexInterval: number },
+  ): void {
+    const lastOffset = readLastOffset(batch, at);
+    const timestamp = readMaxTimestamp(batch, at);
+    this.firstTimestamp ??= timestamp;
+    // An epoch start spans no offset: it is in no index and dates nothing.
+    if (lastOffset >= readBaseOffset(batch, at)) {
+      if (timestamp > this.latest.timestamp) this.latest = { timestamp, lastOffset };
+      if (this.bytesSinceIndexEntry > sizes.indexInterval && this.indexes !== null) {
+        this.indexes.offsets.append(lastOffset - this.baseOffset, this.byteLength);
+        this.indexes.times.maybeAppend(this.latest.timestamp, this.latest.lastOffset - this.baseOffset);
+        this.bytesSinceIndexEntry = 0;
+      }
+    }
+    this.bytesSinceIndexEntry += sizes.batchBytes;
+    this.byteLength += sizes.batchBytes;
+    this.endOffset = offset(lastOffset + 1);
+  }
+
+  /** The last entry of the time index names the newest record, so that a lookup by time need not read the segment's end. */
+  noteSealed(): void {
+    if (this.latest.lastOffset >= 0) {
+      this.indexes?.times.maybeAppend(this.latest.timestamp, this.latest.lastOffset - this.baseOffset);
+    }
+  }
+}
