@@ -95,18 +95,17 @@ export class RecordReader {
       assert(position?.partition === part.partition, 'a fetch answers its positions in order');
       this.#highWatermarks.set(part.partition, part.highWatermark);
       if (part.batches.length === 0 || !isOpen) continue;
-      hasMoved = true;
+      const before = position.offset;
       const walked = await walk(part, position, visitor);
       bytes += walked.bytes;
-      if (walked.problem !== null) return bytes === 0 ? { ok: false, problem: walked.problem } : this.#partly(bytes);
+      hasMoved ||= position.offset > before;
+      if (walked.problem !== null) {
+        // After sound batches the damage is the next step's answer: what was walked through is this one's.
+        return hasMoved ? accepted({ bytes, hasMoved }) : { ok: false, problem: walked.problem };
+      }
       isOpen = walked.isOpen;
     }
     return accepted({ bytes, hasMoved });
-  }
-
-  /** A damaged batch stopped the walk after sound ones: those are the answer, the damage is the next one's. */
-  #partly(bytes: number): Result<StepOutcome> {
-    return accepted({ bytes, hasMoved: true });
   }
 
   #rotated(): { partition: number; offset: Offset }[] {

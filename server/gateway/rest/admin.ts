@@ -15,7 +15,7 @@ import type { GatewayContext } from '../gateway.ts';
 import { structureFault } from '../json-text.ts';
 import { parseTimestamp } from '../timestamp-text.ts';
 import { mediaType, parseBody, readWholeBody } from './body.ts';
-import type { Operation } from './contract.ts';
+import type { Operation, QueryValue } from './contract.ts';
 import type { Exchange } from './exchange.ts';
 import type { Handler, HandlerTable } from './handlers.ts';
 import { findTopic } from './topic-lookup.ts';
@@ -189,7 +189,7 @@ const answer = <T>(exchange: Exchange, result: Result<T>, render: (value: T) => 
 const configTexts = (config: ConfigForm): Record<string, string | null> =>
   Object.fromEntries(Object.entries(config).map(([name, value]) => [name, value === null ? null : String(value)]));
 
-const offsetQuery = (timestamp: unknown): OffsetQuery | Problem => {
+const offsetQuery = (timestamp: QueryValue | undefined): OffsetQuery | Problem => {
   if (timestamp === undefined) return { kind: 'none' };
   const timestampMs = parseTimestamp(String(timestamp));
   return timestampMs === null ? invalidTimestamp() : { kind: 'timestamp', timestampMs };

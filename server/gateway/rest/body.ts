@@ -24,8 +24,8 @@ const GONE: WholeBody = { kind: 'gone' };
 
 const refusedBody = (refusal: Problem): WholeBody => ({ kind: 'refused', problem: refusal });
 
-/** The media type in lower case, without its parameters; null when there is none. */
-export const mediaType = (exchange: Exchange): Result<string | null> => {
+/** The media type in lower case, without its parameters; empty when there is none. */
+export const mediaType = (exchange: Exchange): Result<string> => {
   const { headers } = exchange.request;
   const encoding = headers['content-encoding'];
   if (encoding !== undefined && encoding.toLowerCase() !== 'identity') {
@@ -35,7 +35,7 @@ export const mediaType = (exchange: Exchange): Result<string | null> => {
     );
   }
   const header = headers['content-type'];
-  if (header === undefined) return accepted(null);
+  if (header === undefined) return accepted('');
   if (header === 'application/json') return accepted(header);
   const [type, ...parameters] = header.split(';');
   for (const parameter of parameters) {

@@ -10,8 +10,7 @@ import { problem } from '@sluice/protocol/errors';
 import { AssertionFailure, assert } from '../../base/assert.ts';
 import type { VerbMetrics } from '../../base/metrics.ts';
 import type { GatewayContext } from '../gateway.ts';
-import type { Operation } from './contract.ts';
-import { Contract } from './contract.ts';
+import type { Contract, Operation } from './contract.ts';
 import { Exchange } from './exchange.ts';
 import type { OriginRule } from './origin-rule.ts';
 import type { Handler, HandlerTable } from './handlers.ts';
@@ -65,7 +64,7 @@ export class RestDoor {
     });
     this.#exchanges.add(exchange);
     response.once('close', () => this.#closed(exchange));
-    const verdict = this.#originRule.judge(request.headers.host, request.headers.origin);
+    const verdict = this.#originRule.judge(request.headers, request.socket.localAddress);
     exchange.origin = verdict.origin;
     if (verdict.refusal !== null) {
       exchange.problem(verdict.refusal);

@@ -66,7 +66,7 @@ export class Exchange {
   /** Aborts when the client is gone or the door drains: waiting makes no sense any more. */
   get signal(): AbortSignal {
     this.#abort ??= new AbortController();
-    if (this.#isClosed) this.#abort.abort();
+    if (this.#isClosed || this.#isDraining()) this.#abort.abort();
     return this.#abort.signal;
   }
 
@@ -124,14 +124,21 @@ export class Exchange {
   }
 
   /** For answers that are written in pieces; `finishStream` ends them. */
-  beginStream(status: number, headers: OutgoingHttpHeaders): void {
-    this.response.writeHead(status, this.headers(headers));
+  beginStream(status: number, contentType: string, trailer: string): void {
+    const headers = this.headers({ 'Content-Type': contentType });
+    if (this.#takesTrailers) headers['Trailer'] = trailer;
+    this.response.writeHead(status, headers);
   }
 
   finishStream(sentBytes: number, trailers: Readonly<Record<string, string>>): void {
     this.#finish('ok', sentBytes);
-    if (this.response.req.httpVersion !== '1.0') this.response.addTrailers(trailers);
+    if (this.#takesTrailers) this.response.addTrailers(trailers);
     this.response.end();
+  }
+
+  /** Trailers need chunks, which HTTP/1.0 and an answer without a body do not have. */
+  get #takesTrailers(): boolean {
+    return this.request.httpVersion !== '1.0' && this.request.method !== 'HEAD';
   }
 
   /** The status is sent and what follows cannot be: the client must notice that the answer is not whole. */

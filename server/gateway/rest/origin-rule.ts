@@ -17,6 +17,12 @@ export interface OriginVerdict {
 const LOOPBACK_NAMES = ['localhost', '127.0.0.1', '[::1]'];
 const WITHOUT_ORIGIN: OriginVerdict = { refusal: null, origin: null };
 
+/** Of a request; Node has joined or dropped repeats. */
+export interface JudgedHeaders {
+  readonly host?: string | undefined;
+  readonly origin?: string | undefined;
+}
+
 export class OriginRule {
   readonly #hostNames: ReadonlySet<string>;
   readonly #allowedOrigins: ReadonlySet<string>;
@@ -26,8 +32,10 @@ export class OriginRule {
     this.#allowedOrigins = new Set(allowOrigins.map(origin => origin.toLowerCase().replace(/\/$/, '')));
   }
 
-  judge(host: string | undefined, origin: string | undefined): OriginVerdict {
-    if (host === undefined || !this.#hostNames.has(hostName(host))) {
+  /** `localAddress` is the one that the connection came in at: a listener on all addresses has many. */
+  judge(headers: JudgedHeaders, localAddress: string | undefined): OriginVerdict {
+    const { host, origin } = headers;
+    if (host === undefined || !this.#isOurs(hostName(host), localAddress)) {
       const detail =
         host === undefined
           ? 'the request has no Host'
@@ -40,6 +48,14 @@ export class OriginRule {
       return { refusal: null, origin };
     const detail = `the origin ${JSON.stringify(origin)} is not allowed; start the broker with --allow-origin to allow it`;
     return { refusal: problem('ORIGIN_NOT_ALLOWED', detail), origin: null };
+  }
+
+  #isOurs(name: string, localAddress: string | undefined): boolean {
+    if (this.#hostNames.has(name)) return true;
+    if (localAddress === undefined) return false;
+    // IPv4 clients of a dual-stack listener.
+    const address = localAddress.replace(/^::ffff:(?=\d+\.)/, '');
+    return name === (address.includes(':') ? `[${address}]` : address);
   }
 }
 

@@ -322,7 +322,8 @@ const answerLines = async (
           targets.set(partition, reader.highWatermark(partition) ?? offset(0));
         }
         const contentType = style === 'text' ? 'text/plain; charset=utf-8' : type;
-        exchange.beginStream(200, { 'Content-Type': contentType, Trailer: 'Sluice-Cursor' });
+        exchange.beginStream(200, contentType, 'Sluice-Cursor');
+        if (exchange.request.method === 'HEAD') break;
       }
       if (rendering.out.length > 0) {
         const chunk = rendering.out.take();
@@ -331,7 +332,7 @@ const answerLines = async (
         if (exchange.isGone) return null;
       }
       const isDone = plan.waitMs === 0 && reader.positions.every(at => at.offset >= (targets.get(at.partition) ?? 0));
-      if (rendering.isFull || isDone || !stepped.value.hasMoved) break;
+      if (rendering.isFull || isDone || !stepped.value.hasMoved || signal.aborted) break;
     }
     exchange.finishStream(sentBytes, { 'Sluice-Cursor': cursorOf(plan.topic.id, reader) });
     return null;

@@ -167,10 +167,7 @@ class LineUpload {
 
   #send(lane: Lane): void {
     lane.appendingBytes = lane.batches.byteLength;
-    lane.appending = this.#append(lane).then(() => {
-      lane.appending = null;
-      lane.appendingBytes = 0;
-    });
+    lane.appending = this.#append(lane);
   }
 
   async #append(lane: Lane): Promise<void> {
@@ -181,6 +178,8 @@ class LineUpload {
     const outcome = await broker.produce({ topic: topic.name, partition, batches, acks, timeoutMs });
     if (outcome.ok) acknowledge(lane, outcome.value);
     else this.#failAppend(line, outcome.problem);
+    lane.appending = null;
+    lane.appendingBytes = 0;
   }
 
   /** An append that failed belongs to an earlier line than whatever was found wrong meanwhile. */

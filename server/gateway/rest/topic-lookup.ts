@@ -1,6 +1,6 @@
 // The topic and the partition that a path names, or why there is none.
 
-import type { Result } from '@sluice/protocol/errors';
+import type { Problem, Result } from '@sluice/protocol/errors';
 import { accepted, refused } from '@sluice/protocol/errors';
 import { topicNameFault } from '@sluice/protocol/ids';
 import type { Broker, TopicView } from '../../broker/broker.ts';
@@ -41,7 +41,7 @@ export const findPartition = (
 export const unknownPartition = (
   topic: TopicView,
   partition: number,
-): { readonly ok: false; readonly problem: import('@sluice/protocol/errors').Problem<'PARTITION_NOT_FOUND'> } =>
+): { readonly ok: false; readonly problem: Problem<'PARTITION_NOT_FOUND'> } =>
   refused(
     'PARTITION_NOT_FOUND',
     `the topic ${topic.name} has partitions 0 to ${topic.partitionCount - 1}, not ${partition}`,

@@ -1,0 +1,91 @@
+// openapi.yaml as the source of routes, queries and codes.
+
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { errorTable } from '@sluice/protocol/errors';
+import type { Operation } from '../../../server/gateway/rest/contract.ts';
+import { Contract } from '../../../server/gateway/rest/contract.ts';
+
+const contract = new Contract(readFileSync(new URL('../../../openapi.yaml', import.meta.url), 'utf8'));
+const operation = (id: string): Operation => {
+  const found = contract.operations.find(one => one.id === id);
+  if (found === undefined) throw new Error(`no operation ${id}`);
+  return found;
+};
+
+interface DocumentShape {
+  components: { schemas: { Code: { enum: string[] } }; parameters: Record<string, unknown> };
+}
+const document = JSON.parse(contract.json) as DocumentShape;
+
+describe('the document', () => {
+  it('lists exactly the codes of the error table', () => {
+    expect(document.components.schemas.Code.enum.toSorted()).toEqual(Object.keys(errorTable).toSorted());
+  });
+
+  it('names every operation once', () => {
+    const ids = contract.operations.map(one => one.id);
+    expect(new Set(ids).size).toBe(ids.length);
+    expect(ids).toContain('produce');
+  });
+});
+
+describe('a query', () => {
+  it('is typed, with the defaults filled in', () => {
+    expect(operation('produce').query('')).toEqual({
+      ok: true,
+      value: { acks: 'all', timeout_ms: 30_000, compression: 'none', envelope: 'record' },
+    });
+    expect(operation('produce').query('acks=1&timeout_ms=5')).toMatchObject({ value: { acks: '1', timeout_ms: 5 } });
+    expect(operation('listTopics').query('internal=true&limit=7')).toMatchObject({
+      value: { internal: true, limit: 7 },
+    });
+  });
+
+  it.each([
+    ['produce', 'nope=1', 'nope', 'INVALID_REQUEST'],
+    ['produce', 'acks=all&acks=1', 'acks', 'INVALID_REQUEST'],
+    ['produce', 'acks=2', 'acks', 'INVALID_REQUEST'],
+    ['produce', 'timeout_ms=0', 'timeout_ms', 'INVALID_REQUEST'],
+    ['produce', 'timeout_ms=300001', 'timeout_ms', 'INVALID_REQUEST'],
+    ['produce', 'timeout_ms=1e3', 'timeout_ms', 'INVALID_REQUEST'],
+    ['produce', 'timeout_ms=', 'timeout_ms', 'INVALID_REQUEST'],
+    ['produce', 'compression=snappy', 'compression', 'INVALID_REQUEST'],
+    ['produce', 'key=a', 'key', 'INVALID_REQUEST'],
+    ['produce', '__proto__=1', '__proto__', 'INVALID_REQUEST'],
+    ['produce', 'constructor=1', 'constructor', 'INVALID_REQUEST'],
+    ['listTopics', 'internal=1', 'internal', 'INVALID_REQUEST'],
+    ['listTopics', 'limit=1001', 'limit', 'INVALID_REQUEST'],
+    ['readTopic', 'offset=1', 'offset', 'INVALID_REQUEST'],
+    ['readTopic', 'limit=0', 'limit', 'INVALID_REQUEST'],
+    ['readTopic', 'limit=10001', 'limit', 'INVALID_REQUEST'],
+    ['readTopic', 'wait=30001', 'wait', 'INVALID_REQUEST'],
+    ['readTopic', 'max_bytes=16777217', 'max_bytes', 'INVALID_REQUEST'],
+    ['readTopic', 'tail=-1', 'tail', 'INVALID_REQUEST'],
+    ['readTopic', 'cursor=%20', 'cursor', 'INVALID_CURSOR'],
+    ['readTopic', 'timestamp=soon', 'timestamp', 'INVALID_TIMESTAMP'],
+    ['readPartition', 'offset=-1', 'offset', 'INVALID_REQUEST'],
+    ['readPartition', 'partitions=0', 'partitions', 'INVALID_REQUEST'],
+  ])('%s?%s names %s and is %s', (id, search, field, code) => {
+    expect(operation(id).query(search)).toMatchObject({ ok: false, problem: { code, facts: { field } } });
+  });
+});
+
+describe('a body', () => {
+  it.each([
+    [{}, 'name'],
+    [{ name: 5 }, 'name'],
+    [{ name: 'a', partitions: 3 }, 'partitions'],
+    [{ name: 'a', partition_count: '3' }, 'partition_count'],
+    [{ name: 'a', config: { 'retention.ms': null } }, 'config.retention.ms'],
+    [[], ''],
+  ])('%j names the field %j', (body, field) => {
+    expect(operation('createTopic').body(body)).toMatchObject({ code: 'INVALID_REQUEST', facts: { field } });
+  });
+
+  it('is accepted when it is right', () => {
+    const body = { name: 'a', partition_count: 3, config: { 'retention.ms': 5, 'cleanup.policy': 'compact', x: true } };
+    expect(operation('createTopic').body(body)).toBeNull();
+    expect(operation('alterTopic').body({ config: { a: null } })).toBeNull();
+  });
+});
