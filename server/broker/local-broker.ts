@@ -164,7 +164,7 @@ export class LocalBroker implements Broker {
       replicationFactor: 1,
       internal: topic.internal,
       batchBytesMax: topicSettings(topic.config, this.#options.topicDefaults).batchBytesMax,
-      config: topic.config as Readonly<Record<string, string>>,
+      config: topic.config,
     };
   }
 
@@ -314,7 +314,7 @@ export class LocalBroker implements Broker {
         logEndOffset: partition.log.endOffset,
       }),
     );
-    const allConfig = describeTopicConfig(topic.view.config as TopicConfig, this.#options.topicDefaults);
+    const allConfig = describeTopicConfig(topic.view.config, this.#options.topicDefaults);
     return { ...topic.view, partitions, allConfig };
   }
 
@@ -568,7 +568,7 @@ export class LocalBroker implements Broker {
 
   /** Removes what every topic's retention settings allow to be removed now. */
   async applyRetention(): Promise<void> {
-    for (const partition of [...this.#partitions()]) {
+    for (const partition of Array.from(this.#partitions())) {
       if (partition.log.state === 'open') await partition.applyRetention();
     }
   }
@@ -584,6 +584,6 @@ export class LocalBroker implements Broker {
   async close(): Promise<void> {
     if (this.#phase !== 'draining') this.drain();
     await this.#changes;
-    await Promise.all([...this.#partitions()].map(partition => partition.close()));
+    await Promise.all(Array.from(this.#partitions(), partition => partition.close()));
   }
 }

@@ -12,8 +12,12 @@ import {
   inspectBatch,
 } from '@sluice/protocol/record';
 import type { DiskFile } from '../io/disk.ts';
+import type { FilePool } from './file-pool.ts';
+import type { Segment } from './segment.ts';
 
 const CHUNK_BYTES = 4 * 1024 * 1024;
+/** A walk often ends after a few batches. */
+const WALK_CHUNK_BYTES = 1024 * 1024;
 
 /** No batch is larger, whatever a topic allows: a length beyond it is damage and allocates nothing. */
 export const STORED_BATCH_BYTES_MAX = 64 * 1024 * 1024;
@@ -153,4 +157,39 @@ export const findBatchBehind = async (
     position += at;
   }
   return null;
+};
+
+/** Calls `visit` with each good batch of the written part of a segment, from a position on, until it answers false. */
+export const walkBatches = async (
+  files: FilePool,
+  from: { readonly segment: Segment; readonly position: number },
+  visit: (buffer: Uint8Array, at: number, batchBytes: number) => boolean,
+): Promise<void> => {
+  const { segment } = from;
+  let { position } = from;
+  let chunkBytes = WALK_CHUNK_BYTES;
+  await files.use(segment.logPath, async file => {
+    while (position < segment.writtenBytes) {
+      const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, segment.writtenBytes - position));
+      const filled = await file.read(buffer, position);
+      let at = 0;
+      while (at < filled) {
+        const inspection = inspectBatch(buffer.subarray(0, filled), at, {
+          bytesMax: STORED_BATCH_BYTES_MAX,
+          verifyCrc: true,
+        });
+        if (!inspection.ok) {
+          if (inspection.fault.kind !== 'incomplete' || filled < buffer.length) return;
+          // A length that reaches beyond what was written is damage, not a reason to read on.
+          if (position + at + inspection.fault.needed > segment.writtenBytes) return;
+          chunkBytes = Math.max(chunkBytes, inspection.fault.needed);
+          break;
+        }
+        if (!visit(buffer, at, inspection.byteLength)) return;
+        at += inspection.byteLength;
+      }
+      if (filled === 0) return;
+      position += at;
+    }
+  });
 };

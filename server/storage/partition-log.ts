@@ -18,30 +18,22 @@ import type { LeaderEpoch } from '@sluice/protocol/ids';
 import { type Offset, offset } from '@sluice/protocol/ids';
 import {
   crc32cContinue,
-  inspectBatch,
   readBaseOffset,
   readLastOffset,
   readLastOffsetDelta,
-  readLeaderEpoch,
   readMaxTimestamp,
-  RecordCursor,
   stampBatch,
 } from '@sluice/protocol/record';
 import { assert } from '../base/assert.ts';
-import {
-  DISK_HEADROOM_BYTES,
-  DISK_READ_BYTES_MIN,
-  GATHER_BUFFERS_MAX,
-  GATHER_BYTES_MAX,
-  PENDING_LOG_BYTES_MAX,
-} from '../base/limits.ts';
+import { DISK_HEADROOM_BYTES, GATHER_BUFFERS_MAX, GATHER_BYTES_MAX, PENDING_LOG_BYTES_MAX } from '../base/limits.ts';
 import { DiskFault, type DiskFile } from '../io/disk.ts';
 import type { DamagedRange, DamageMap } from './damage.ts';
 import type { EpochMap } from './epoch-map.ts';
 import type { LogContext } from './log-context.ts';
-import { LogMarks } from './log-marks.ts';
+import { LogMarks, type SyncPoint } from './log-marks.ts';
 import type { LogSettings } from './log-settings.ts';
-import { findBatchBehind, STORED_BATCH_BYTES_MAX } from './log-scan.ts';
+import { type FoundTimestamp, LogReader, type LogView, type ReadLimits, type ReadOutcome } from './log-reader.ts';
+import { walkBatches } from './log-scan.ts';
 import { EPOCH_CHECKPOINT, type RecoveredLog, recoverLog, removeSegmentFiles } from './recovery.ts';
 import { type LatestTime, Segment } from './segment.ts';
 import { replaceSmallFile } from './small-file.ts';
@@ -67,24 +59,6 @@ export interface LogListener {
   durable(notice: DurableNotice): void;
   /** What was appended at or above `endOffset` will never be durable. */
   dropped(state: 'full' | 'failed', endOffset: Offset): void;
-}
-
-export type ReadOutcome =
-  | { readonly kind: 'batches'; readonly batches: readonly Uint8Array[] }
-  | { readonly kind: 'damaged'; readonly range: DamagedRange }
-  | { readonly kind: 'below-start' }
-  | { readonly kind: 'failed'; readonly fault: DiskFault };
-
-export interface ReadLimits {
-  /** Nothing at or above it is given. */
-  readonly endMax: Offset;
-  /** Together; one batch is always given. */
-  readonly bytesMax: number;
-}
-
-export interface FoundTimestamp {
-  readonly offset: Offset;
-  readonly timestampMs: number;
 }
 
 export interface OpenLogRequest {
@@ -125,6 +99,7 @@ export class PartitionLog {
   readonly #marks: LogMarks;
   readonly #listener: LogListener;
   readonly #tail: LogTail;
+  readonly #reader: LogReader;
   readonly #segments: Segment[];
   readonly #epochs: EpochMap;
   readonly #damage: DamageMap;
@@ -162,6 +137,21 @@ export class PartitionLog {
     this.#startOffset = recovered.startOffset;
     this.#endOffset = recovered.endOffset;
     this.#durableOffset = recovered.endOffset;
+    this.#reader = new LogReader(request.context, this.#view());
+  }
+
+  /** What the reader may see: always the current state, never a copy. */
+  #view(): LogView {
+    return {
+      directory: this.directory,
+      segments: this.#segments,
+      epochs: this.#epochs,
+      damage: this.#damage,
+      tail: this.#tail,
+      startOffset: () => this.#startOffset,
+      durableOffset: () => this.#durableOffset,
+      indexInterval: () => this.#settings.indexIntervalBytes,
+    };
   }
 
   /** Reads the folder, judges it by the recovery table and makes its end durable. */
@@ -175,7 +165,7 @@ export class PartitionLog {
     });
     const log = new PartitionLog(request, marks, recovered);
     log.#noteSyncPoint();
-    for (const range of recovered.damage.ranges) log.#reportDamage(range);
+    for (const range of recovered.damage.ranges) log.#reader.reportDamage(range);
     return log;
   }
 
@@ -409,6 +399,11 @@ export class PartitionLog {
     }
     await disk.syncDirectory(this.directory);
     segment.exists = true;
+    if (previous === undefined) {
+      // Before its first byte: without a sync point recovery could not tell what a crash tore from what was lost.
+      this.#noteSyncPoint();
+      await this.#marks.flush();
+    }
   }
 
   async #seal(segment: Segment): Promise<void> {
@@ -458,7 +453,10 @@ export class PartitionLog {
 
   #noteSyncPoint(): void {
     const segment = this.#segments.findLast(candidate => candidate.exists);
-    if (segment === undefined) return;
+    if (segment === undefined) {
+      this.#marks.setSyncPoint(this.#emptySyncPoint(), 0);
+      return;
+    }
     const logBytes = segment.writtenBytes;
     // The segment may be ahead of what is durable; what is recorded must not be.
     const { timestamp, lastOffset } = segment.writtenLatest;
@@ -478,11 +476,27 @@ export class PartitionLog {
     );
   }
 
+  /** Of a log whose next record begins its first segment. */
+  #emptySyncPoint(): SyncPoint {
+    return {
+      generation: this.#generation,
+      leaderEpoch: this.#epochs.latest,
+      endOffset: this.#durableOffset,
+      segment: this.#durableOffset,
+      position: 0,
+      crc: 0,
+      latestTimestamp: -1,
+      latestOffset: -1,
+      firstTimestamp: -1,
+    };
+  }
+
   /** Everything appended so far is written and synced when this returns. */
   flush(): Promise<void> {
     return this.#afterQueue(async () => {
       const active = this.#segments.at(-1);
-      if (this.#unsyncedBytes === 0 || active === undefined || !active.exists) return;
+      // A sync that failed is never tried again.
+      if (this.#state !== 'open' || this.#unsyncedBytes === 0 || active === undefined || !active.exists) return;
       const generation = this.#generation;
       try {
         await this.#context.files.use(active.logPath, file => this.#sync(file));
@@ -608,13 +622,20 @@ export class PartitionLog {
     }
     const last = rebuilt ?? active;
     if (last !== undefined && last.exists) {
+      // The sync point must not say more than is on disk: in flush mode `interval` the end may only be written.
+      if (this.#unsyncedBytes > 0) await files.use(last.logPath, file => this.#sync(file));
       last.writtenBytes = Math.min(last.writtenBytes, last.byteLength);
       if (last.indexes !== null) this.#marks.removeSealed(last.baseOffset);
-      this.#noteSyncPoint();
     }
+    this.#noteSyncPoint();
     for (const segment of removed) this.#marks.removeSealed(segment.baseOffset);
     await this.#marks.flush();
-    for (const segment of removed) if (segment.exists) await removeSegmentFiles(this.#context, segment);
+    // The newest first, each for good before the next step: a crash in between leaves a log without a gap.
+    for (const segment of removed) {
+      if (!segment.exists) continue;
+      await removeSegmentFiles(this.#context, segment);
+      await disk.syncDirectory(this.directory);
+    }
     if (last !== undefined && last.exists) {
       await files.use(last.logPath, async file => {
         if ((await file.byteLength()) > last.byteLength) await file.truncate(last.byteLength);
@@ -643,12 +664,16 @@ export class PartitionLog {
     if (!segment.exists) return fresh;
     this.#context.indexCache.forget(segment);
     const indexInterval = this.#settings.indexIntervalBytes;
-    await this.#walk(segment, 0, (buffer, at, batchBytes) => {
+    await walkBatches(this.#context.files, { segment, position: 0 }, (buffer, at, batchBytes) => {
       if (readLastOffset(buffer, at) >= end) return false;
       fresh.noteBatch(buffer, at, { batchBytes, indexInterval });
       fresh.crc = crc32cContinue(fresh.crc, buffer.subarray(at, at + batchBytes));
       return true;
     });
+    if (fresh.endOffset !== end) {
+      // Damage below the cut: where the end lies cannot be said, and what stands behind it must not be cut.
+      throw new DiskFault('failed', segment.logPath);
+    }
     fresh.writtenBytes = fresh.byteLength;
     fresh.writtenLatest = fresh.latest;
     assert(this.#queue.length === 0, 'files are cut back when nothing is queued');
@@ -658,253 +683,16 @@ export class PartitionLog {
     return fresh;
   }
 
-  /** Calls `visit` with each batch on disk from a position on, until it answers false or the written part ends. */
-  async #walk(
-    segment: Segment,
-    from: number,
-    visit: (buffer: Uint8Array, at: number, batchBytes: number) => boolean,
-  ): Promise<void> {
-    let position = from;
-    let chunkBytes = GATHER_BYTES_MAX / 8;
-    await this.#context.files.use(segment.logPath, async file => {
-      while (position < segment.writtenBytes) {
-        const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, segment.writtenBytes - position));
-        const filled = await file.read(buffer, position);
-        let at = 0;
-        while (at < filled) {
-          const inspection = inspectBatch(buffer.subarray(0, filled), at, {
-            bytesMax: STORED_BATCH_BYTES_MAX,
-            verifyCrc: true,
-          });
-          if (!inspection.ok) {
-            if (inspection.fault.kind !== 'incomplete' || (at === 0 && filled >= inspection.fault.needed)) return;
-            if (at === 0 && filled < buffer.length) return;
-            chunkBytes = Math.max(chunkBytes, inspection.fault.needed);
-            break;
-          }
-          if (!visit(buffer, at, inspection.byteLength)) return;
-          at += inspection.byteLength;
-        }
-        if (filled === 0) return;
-        position += at;
-      }
-    });
-  }
-
   // ------------------------------------------------------------------------------------------------------------ read
 
-  /** Whole batches from the one that covers `from` on. Checked: from the cache, or on their way from the disk. */
-  async read(from: Offset, limits: ReadLimits): Promise<ReadOutcome> {
-    if (from < this.#startOffset) return { kind: 'below-start' };
-    if (from >= limits.endMax) return { kind: 'batches', batches: [] };
-    const damaged = this.#damage.covering(from);
-    if (damaged !== null) return { kind: 'damaged', range: damaged };
-    const cached = this.#tail.read(from, limits);
-    if (cached !== null) return { kind: 'batches', batches: cached };
-    try {
-      return await this.#readFromDisk(from, limits);
-    } catch (fault) {
-      if (!(fault instanceof DiskFault)) throw fault;
-      // Retention may have removed the segment while it was being read.
-      if (from < this.#startOffset) return { kind: 'below-start' };
-      this.#context.logger.error({ directory: this.directory, fault: fault.message }, 'a read failed');
-      return { kind: 'failed', fault };
-    }
-  }
-
-  /** The segment that covers the offset, or the next one behind a gap. */
-  #segmentIndexOf(from: Offset): number {
-    let low = 0;
-    let high = this.#segments.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.#segments[middle]!.baseOffset <= from) low = middle + 1;
-      else high = middle;
-    }
-    const index = Math.max(0, low - 1);
-    return this.#segments[index] !== undefined && this.#segments[index].endOffset <= from ? index + 1 : index;
-  }
-
-  async #readFromDisk(from: Offset, limits: ReadLimits): Promise<ReadOutcome> {
-    for (let index = this.#segmentIndexOf(from); index < this.#segments.length; index++) {
-      const segment = this.#segments[index]!;
-      if (segment.baseOffset >= limits.endMax) break;
-      const outcome = await this.#readFromSegment(segment, from, limits);
-      if (outcome.kind !== 'batches' || outcome.batches.length > 0) return outcome;
-    }
-    return { kind: 'batches', batches: [] };
-  }
-
-  async #readFromSegment(segment: Segment, from: Offset, limits: ReadLimits): Promise<ReadOutcome> {
-    const { indexCache, files } = this.#context;
-    const { offsets } = await indexCache.indexesOf(segment, this.#settings.indexIntervalBytes);
-    let entry = offsets.floor(from - segment.baseOffset);
-    const resume = this.#damage.resumePosition(segment.logPath, from);
-    let position = Math.max(entry < 0 ? 0 : offsets.position(entry), resume);
-    let expected: number = entry < 0 ? segment.baseOffset : -1;
-    let wanted = Math.max(limits.bytesMax, DISK_READ_BYTES_MIN);
-    return files.use(segment.logPath, async (file): Promise<ReadOutcome> => {
-      while (position < segment.writtenBytes) {
-        const buffer = Buffer.allocUnsafeSlow(Math.min(wanted, segment.writtenBytes - position));
-        const filled = await file.read(buffer, position);
-        const taken = this.#takeBatches(buffer.subarray(0, filled), { from, limits, expected });
-        if (taken.batches.length > 0) return { kind: 'batches', batches: taken.batches };
-        if (taken.end === 'limit') return { kind: 'batches', batches: [] };
-        if (taken.end === 'fault' || filled < buffer.length) {
-          const again = Buffer.allocUnsafeSlow(buffer.length);
-          // Once more from the disk, in case the first answer was a stray one; then it is damage.
-          const second = this.#takeBatches(again.subarray(0, await file.read(again, position)), {
-            from,
-            limits,
-            expected,
-          });
-          if (second.batches.length > 0) return { kind: 'batches', batches: second.batches };
-          if (second.next < 0 && entry >= 0 && position > resume) {
-            // An index entry does not say where its batch begins in offsets: come from the one before.
-            entry--;
-            position = Math.max(entry < 0 ? 0 : offsets.position(entry), resume);
-            expected = entry < 0 ? segment.baseOffset : -1;
-            continue;
-          }
-          const at = position + second.consumed;
-          const range = await this.#noteDamage(segment, file, {
-            from: Math.max(second.next, segment.baseOffset),
-            position: at,
-            reason: second.reason ?? 'the file is shorter than what was written',
-          });
-          if (range.from <= from && from < range.to) return { kind: 'damaged', range };
-          // The damage lies before what was asked for: read on behind it.
-          if (range.toPosition === null || range.toPosition <= position) return { kind: 'batches', batches: [] };
-          position = range.toPosition;
-          expected = range.to;
-          continue;
-        }
-        position += taken.consumed;
-        expected = taken.next;
-        if (taken.consumed === 0) wanted = Math.max(wanted * 2, taken.needed);
-      }
-      return { kind: 'batches', batches: [] };
-    });
-  }
-
-  /** Batches of a piece of the file that cover `from` and lie below the limits; each is checked. */
-  #takeBatches(
-    piece: Uint8Array,
-    wish: { readonly from: Offset; readonly limits: ReadLimits; readonly expected: number },
-  ): {
-    readonly batches: readonly Uint8Array[];
-    readonly consumed: number;
-    readonly next: number;
-    readonly needed: number;
-    readonly end: 'more' | 'limit' | 'fault';
-    readonly reason: string | null;
-  } {
-    const batches: Uint8Array[] = [];
-    const { from, limits } = wish;
-    let at = 0;
-    let next = wish.expected;
-    let taken = 0;
-    while (at < piece.length) {
-      const inspection = inspectBatch(piece, at, { bytesMax: STORED_BATCH_BYTES_MAX, verifyCrc: true });
-      if (!inspection.ok) {
-        if (inspection.fault.kind === 'incomplete') {
-          return { batches, consumed: at, next, needed: inspection.fault.needed, end: 'more', reason: null };
-        }
-        const reason = `${inspection.fault.kind}: ${inspection.fault.detail}`;
-        return { batches, consumed: at, next, needed: 0, end: 'fault', reason };
-      }
-      const baseOffset = readBaseOffset(piece, at);
-      const lastOffset = readLastOffset(piece, at);
-      const epoch = this.#epochs.epochAt(offset(baseOffset));
-      if (baseOffset < next || readLeaderEpoch(piece, at) !== epoch) {
-        const reason = `offset ${baseOffset} and epoch ${readLeaderEpoch(piece, at)} where ${next} and ${epoch} belong`;
-        return { batches, consumed: at, next, needed: 0, end: 'fault', reason };
-      }
-      if (lastOffset >= limits.endMax) {
-        return { batches, consumed: at, next, needed: 0, end: 'limit', reason: null };
-      }
-      if (lastOffset >= from && lastOffset >= baseOffset) {
-        if (batches.length > 0 && taken + inspection.byteLength > limits.bytesMax) {
-          return { batches, consumed: at, next, needed: 0, end: 'limit', reason: null };
-        }
-        batches.push(piece.subarray(at, at + inspection.byteLength));
-        taken += inspection.byteLength;
-      }
-      at += inspection.byteLength;
-      next = lastOffset + 1;
-    }
-    return { batches, consumed: at, next, needed: 0, end: 'more', reason: null };
-  }
-
-  async #noteDamage(
-    segment: Segment,
-    file: DiskFile,
-    found: { readonly from: number; readonly position: number; readonly reason: string },
-  ): Promise<DamagedRange> {
-    const behind = await findBatchBehind(file, found.position + 1, {
-      endPosition: segment.writtenBytes,
-      offsetMin: found.from + 1,
-      offsetMax: segment.endOffset,
-    });
-    const range: DamagedRange = {
-      from: offset(found.from),
-      to: offset(behind?.baseOffset ?? Math.min(segment.endOffset, this.#durableOffset)),
-      file: segment.logPath,
-      position: found.position,
-      toPosition: behind?.position ?? null,
-      reason: found.reason,
-    };
-    this.#damage.add(range);
-    this.#context.indexCache.forget(segment);
-    this.#reportDamage(range);
-    return range;
-  }
-
-  #reportDamage(range: DamagedRange): void {
-    this.#context.logger.error(
-      { directory: this.directory, ...range },
-      'damaged: these offsets cannot be read; nothing was deleted',
-    );
+  /** Whole batches from the one that covers `from` on. */
+  read(from: Offset, limits: ReadLimits): Promise<ReadOutcome> {
+    return this.#reader.read(from, limits);
   }
 
   /** The first record at or after the time, below `endMax`; null where there is none. */
-  async findTimestamp(timestampMs: number, endMax: Offset): Promise<FoundTimestamp | null> {
-    for (const segment of [...this.#segments]) {
-      if (segment.endOffset <= this.#startOffset || segment.latest.timestamp < timestampMs) continue;
-      if (segment.baseOffset >= endMax) break;
-      const found = await this.#findTimestampIn(segment, timestampMs, endMax);
-      if (found !== null) return found;
-    }
-    return null;
-  }
-
-  async #findTimestampIn(segment: Segment, timestampMs: number, endMax: Offset): Promise<FoundTimestamp | null> {
-    const { offsets, times } = await this.#context.indexCache.indexesOf(segment, this.#settings.indexIntervalBytes);
-    const timeEntry = times.below(timestampMs);
-    const offsetEntry = timeEntry < 0 ? -1 : offsets.floor(times.relativeOffset(timeEntry));
-    let found: FoundTimestamp | null = null;
-    await this.#walk(segment, offsetEntry < 0 ? 0 : offsets.position(offsetEntry), (buffer, at, batchBytes) => {
-      if (readLastOffset(buffer, at) >= endMax) return false;
-      if (readMaxTimestamp(buffer, at) < timestampMs || readLastOffset(buffer, at) < this.#startOffset) return true;
-      found = this.#firstAtOrAfter(buffer.subarray(at, at + batchBytes), timestampMs);
-      return found === null;
-    });
-    return found;
-  }
-
-  #firstAtOrAfter(batch: Uint8Array, timestampMs: number): FoundTimestamp | null {
-    const opened = RecordCursor.open(batch);
-    if (!opened.ok) {
-      // The batch is whole and its records are not readable: its first offset is as close as can be said.
-      return { offset: offset(readBaseOffset(batch, 0)), timestampMs: readMaxTimestamp(batch, 0) };
-    }
-    const { cursor } = opened;
-    while (cursor.next()) {
-      if (cursor.timestamp >= timestampMs && cursor.offset >= this.#startOffset) {
-        return { offset: offset(cursor.offset), timestampMs: cursor.timestamp };
-      }
-    }
-    return null;
+  findTimestamp(timestampMs: number, endMax: Offset): Promise<FoundTimestamp | null> {
+    return this.#reader.findTimestamp(timestampMs, endMax);
   }
 
   // ------------------------------------------------------------------------------------------------------- retention
