@@ -11,6 +11,7 @@ import {
   readBaseTimestamp,
   readBatchBytes,
   readLastOffset,
+  readLeaderEpoch,
   type OpenedCursor,
 } from '@sluice/protocol/record';
 import { Message, type MessageSource, type ReadableTopic } from './message.ts';
@@ -88,6 +89,7 @@ export class MessageDecoder<Key, Value> {
         partition: read.partition,
         baseOffset: cursor.offset,
         baseTimestamp: readBaseTimestamp(batch, 0),
+        leaderEpoch: readLeaderEpoch(batch, 0),
         bytes: cursor.bytes,
       };
       messages.push(new Message(source, cursor));

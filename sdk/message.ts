@@ -18,6 +18,7 @@ export interface MessageSource<Key, Value> {
   readonly partition: number;
   readonly baseOffset: number;
   readonly baseTimestamp: number;
+  readonly leaderEpoch: number;
   /** The uncompressed records; positions point into it. */
   readonly bytes: Uint8Array;
 }
@@ -86,6 +87,11 @@ export class Message<Key = Uint8Array, Value = Uint8Array> {
   /** Milliseconds since 1970. */
   get timestamp(): number {
     return this.source.baseTimestamp + this.timestampDelta;
+  }
+
+  /** The term of the leader that took the record. */
+  get leaderEpoch(): number {
+    return this.source.leaderEpoch;
   }
 
   /** Null for a record without a key. Throws INVALID_REQUEST when the bytes are not what the topic's codec reads. */

@@ -25,10 +25,13 @@ const consumeRecords = async (context: ClientContext): Promise<number> => {
   const write = recordWriter(context);
   const partition = invocation.integer('partition');
   const isolation = invocation.text('isolation') === 'read_committed' ? 'read_committed' : 'read_uncommitted';
+  const from = startOf(context, partition);
+  // An offset names its partition itself.
+  const isNarrowed = partition !== null && !(typeof from === 'object' && 'offset' in from);
   const reader = client.reader({
     topic: invocation.argument(0),
-    from: startOf(context, partition),
-    ...(partition === null ? {} : { partitions: [partition] }),
+    from,
+    ...(isNarrowed ? { partitions: [partition] } : {}),
     untilEnd: invocation.isOn('exit-at-end'),
     isolation,
     signal: terminal.interrupted,
