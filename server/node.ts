@@ -58,7 +58,7 @@ export const startNode = async (config: Config, logger: Logger): Promise<Running
     for (const close of opened.toReversed()) await close();
   };
   try {
-    const broker = await LocalBroker.open({
+    const broker = new LocalBroker({
       directory,
       catalogue: await openFileCatalogue(realDisk, config.dataDir),
       clock: realClock,
@@ -80,13 +80,14 @@ export const startNode = async (config: Config, logger: Logger): Promise<Running
       bodyBudget: new BodyBudget(BODY_BUDGET_BYTES),
       version: VERSION,
     };
+    const management = await listenManagement(context, { listen: config.management });
+    opened.push(() => management.close());
+    await broker.open();
     const { allowOrigins, hostNames } = config;
     const rest = await listenRest(context, { listen: config.http, allowOrigins, hostNames });
     opened.push(() => rest.close());
     const grpc = await listenGrpc(context, { listen: config.grpc });
     opened.push(() => grpc.close());
-    const management = await listenManagement(context, { listen: config.management });
-    opened.push(() => management.close());
     addresses.http = rest.address;
     addresses.grpc = grpc.address;
     addresses.management = management.address;
