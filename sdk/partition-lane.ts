@@ -59,7 +59,7 @@ export class PartitionLane {
   /** Throws RECORD_TOO_LARGE, and INVALID_TIMESTAMP; nothing was accepted then. */
   append(record: RecordInput, ticket: BatchTicket): void {
     const { builder, host } = this;
-    if (this.open !== null && !this.fits(record)) this.seal();
+    if (this.open !== null && !this.fits(record)) this.complete();
     let size: number;
     try {
       size = builder.append(record);
