@@ -21,14 +21,20 @@ export async function sluice(
   const stderr: Buffer[] = [];
   child.stdout.on('data', (piece: Buffer) => stdout.push(piece));
   child.stderr.on('data', (piece: Buffer) => stderr.push(piece));
-  // A command that ends before it has read everything closes the pipe: its exit status tells.
-  child.stdin.on('error', () => {});
   const ended = once(child, 'close') as Promise<[number | null, NodeJS.Signals | null]>;
+  // A command that ends before it has read everything closes the pipe: its exit status tells.
+  const broken = once(child.stdin, 'error');
   for await (const piece of input) {
-    if (child.stdin.destroyed) break;
-    if (!child.stdin.write(piece)) await Promise.race([once(child.stdin, 'drain'), ended]);
+    if (!child.stdin.writable) break;
+    if (!child.stdin.write(piece)) await Promise.race([drained(child.stdin), broken, ended]);
   }
   child.stdin.end();
   const [status, signal] = await ended;
   return { status, signal, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr).toString('utf8') };
+}
+
+function drained(stream: NodeJS.WritableStream): Promise<void> {
+  return new Promise(resolve => {
+    stream.once('drain', resolve);
+  });
 }

@@ -234,9 +234,15 @@ async function feed(
 ): Promise<void> {
   for await (const piece of pieces) {
     if (!input.writable) return;
-    if (!input.write(piece)) await Promise.race([once(input, 'drain'), ended]);
+    if (!input.write(piece)) await Promise.race([drained(input), ended]);
   }
   input.end();
+}
+
+function drained(stream: NodeJS.WritableStream): Promise<void> {
+  return new Promise(resolve => {
+    stream.once('drain', resolve);
+  });
 }
 
 function deliveryOf(line: string): { readonly offset: number } | null {
