@@ -143,7 +143,8 @@ export class Message<Key = Uint8Array, Value = Uint8Array> {
       headerCount,
       headersStart: headersStart - start,
     };
-    return new Message({ ...source, bytes: source.bytes.slice(start, end) }, place);
+    // Not slice(): what a connection delivers is a Buffer, whose slice is a view.
+    return new Message({ ...source, bytes: new Uint8Array(source.bytes.subarray(start, end)) }, place);
   }
 
   /** What console.log shows; a field that cannot be decoded is shown as its error. */

@@ -46,6 +46,8 @@ export interface Reader<Key, Value> extends AsyncIterable<Message<Key, Value>>, 
   positions(): Map<number, number>;
   /** Messages of the partition behind the position, as of the last answer; null while unknown. */
   lag(partition: number): number | null;
+  /** Bytes received and not yet taken. */
+  readonly bufferedBytes: number;
   /** Ends the loop without an error. */
   close(): void;
 }

@@ -40,6 +40,7 @@ export class TopicReader<Key, Value> implements Reader<Key, Value>, FetchHost {
   readonly #reads = new Map<number, PartitionRead>();
   readonly #channels = new Map<string, FetchChannel>();
   readonly #pieces = new Fifo<Piece>();
+  #bufferedBytes = 0;
   #decoder: MessageDecoder<Key, Value> | null = null;
   #view: TopicView | null = null;
   #unsubscribe: (() => void) | null = null;
@@ -63,6 +64,7 @@ export class TopicReader<Key, Value> implements Reader<Key, Value>, FetchHost {
     this.#stopListening = onAbort(options.signal, reason => {
       // An abort does not wait for what is buffered.
       this.#pieces.takeAll();
+      this.#bufferedBytes = 0;
       this.#decoder = null;
       this.fail(reason);
     });
@@ -115,6 +117,10 @@ export class TopicReader<Key, Value> implements Reader<Key, Value>, FetchHost {
     };
   }
 
+  get bufferedBytes(): number {
+    return this.#bufferedBytes;
+  }
+
   position(partition: number): number | null {
     return this.#reads.get(partition)?.position ?? null;
   }
@@ -151,6 +157,7 @@ export class TopicReader<Key, Value> implements Reader<Key, Value>, FetchHost {
 
   received(piece: Piece): void {
     this.#pieces.push(piece);
+    this.#bufferedBytes += piece.bytes.length;
     this.#wake?.();
   }
 
@@ -258,6 +265,7 @@ export class TopicReader<Key, Value> implements Reader<Key, Value>, FetchHost {
         }
         const piece = this.#pieces.shift();
         if (piece !== undefined) {
+          this.#bufferedBytes -= piece.bytes.length;
           this.#decoder = new MessageDecoder(piece, this.#definition);
           continue;
         }

@@ -93,25 +93,24 @@ export class ScriptedWire implements Transport {
   connect(address: string): Promise<Connection> {
     this.attempts++;
     if (!this.isReachable) return Promise.reject(new LinkFailure(address, 'connect', 'the script says no'));
-    const wire = this;
     return Promise.resolve({
       address,
       isOpen: true,
       unary: () => Promise.reject(new LinkFailure(address, 'call', 'not in the script')),
-      subscribe<I extends DescMessage, O extends DescMessage>(
+      subscribe: <I extends DescMessage, O extends DescMessage>(
         _method: DescMethodServerStreaming<I, O>,
         _request: unknown,
         sink: StreamSink<MessageShape<O>>,
-      ): Incoming {
-        queueMicrotask(() => sink.onMessage(wire.metadata as MessageShape<DescMessage> as MessageShape<O>));
+      ): Incoming => {
+        queueMicrotask(() => sink.onMessage(this.metadata as MessageShape<DescMessage> as MessageShape<O>));
         return { cancel: () => sink.onEnd(null) };
       },
       duplex: () => {
         throw new Error('not in the script');
       },
-      produce(sink) {
+      produce: sink => {
         const stream = new ScriptedStream(sink);
-        wire.streams.push(stream);
+        this.streams.push(stream);
         return stream;
       },
       close() {},
