@@ -7,7 +7,7 @@ import { CommandFailure } from './failure.ts';
 const SERVER_DEFAULT = '127.0.0.1:9090';
 
 /** A person waits for this; a program's default is longer. */
-const CONNECT_TIMEOUT_MS = 5_000;
+const CONNECT_TIMEOUT_MS = 3_000;
 
 export interface ClientContext extends CommandContext {
   readonly client: Sluice;

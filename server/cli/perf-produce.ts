@@ -75,6 +75,7 @@ const measure = async (context: ClientContext): Promise<number> => {
     interrupted: terminal.interrupted,
     progress: new Progress(terminal),
   };
+  await producer.ready({ signal: terminal.interrupted });
   await send(run, settings.warmUp, null);
   await producer.flush();
   const startMs = performance.now();

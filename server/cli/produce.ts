@@ -40,6 +40,8 @@ const produceLines = async (context: ClientContext): Promise<number> => {
   let fault: unknown = null;
   try {
     await printer.begin();
+    // Knowing the topic, the producer refuses a record that cannot be written as it is handed over, before the next line.
+    await producer.ready({ signal: terminal.interrupted });
     await sendLines(input, toRecord, producer, log);
   } catch (error) {
     // Ctrl-C took the input away: an end like any other.

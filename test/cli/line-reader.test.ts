@@ -1,6 +1,6 @@
 // Bytes to lines: the same lines however the bytes arrive.
 
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { readLines } from '../../server/cli/line-reader.ts';
 
