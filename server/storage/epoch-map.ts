@@ -39,9 +39,12 @@ export class EpochMap {
     return epoch;
   }
 
-  /** Drops epochs that begin at or above the offset. */
-  cut(offset: Offset): void {
-    this.#entries = this.#entries.filter(entry => entry.startOffset < offset);
+  /** Drops epochs that begin at or above the offset; true when there were any, and the checkpoint has to be written again. */
+  cut(offset: Offset): boolean {
+    const kept = this.#entries.filter(entry => entry.startOffset < offset);
+    const isShorter = kept.length < this.#entries.length;
+    this.#entries = kept;
+    return isShorter;
   }
 
   format(): string {

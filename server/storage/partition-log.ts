@@ -157,6 +157,7 @@ export class PartitionLog {
   /** Reads the folder, judges it by the recovery table and makes its end durable. */
   static async open(request: OpenLogRequest): Promise<PartitionLog> {
     const marks = new LogMarks(request.context.store, request.key);
+    const isUnmarked = marks.syncPoint() === null;
     const recovered = await recoverLog({
       context: request.context,
       directory: request.directory,
@@ -165,6 +166,8 @@ export class PartitionLog {
     });
     const log = new PartitionLog(request, marks, recovered);
     log.#noteSyncPoint();
+    // A crash came between the first segment and its sync point: nothing is written before there is one.
+    if (isUnmarked && recovered.segments.length > 0) await marks.flush();
     for (const range of recovered.damage.ranges) log.#reader.reportDamage(range);
     return log;
   }
@@ -578,7 +581,7 @@ export class PartitionLog {
       return false;
     });
     this.#tail.cut(end);
-    this.#epochs.cut(end);
+    if (this.#epochs.cut(end)) this.#epochsChanged = true;
     this.#endOffset = end;
     if (this.#durableOffset > end) this.#durableOffset = end;
   }
@@ -653,7 +656,11 @@ export class PartitionLog {
       [segment.offsetIndexPath, segment.indexes!.offsets],
       [segment.timeIndexPath, segment.indexes!.times],
     ] as const) {
-      await this.#context.files.use(file, handle => handle.truncate(index.writtenCount * index.entryBytes));
+      await this.#context.files.use(file, async handle => {
+        await handle.truncate(index.writtenCount * index.entryBytes);
+        // For good: a later crash must not mix entries of before with new ones.
+        await handle.sync();
+      });
     }
   }
 

@@ -89,15 +89,19 @@ class Recovery {
       else await this.#openSealed(segment, next.baseOffset);
     }
     this.#judgeMissing(segments, startOffset);
-    const synced = this.#point?.endOffset ?? startOffset;
+    // In flush mode `interval` the log start can be durable before the records below it were.
+    const synced = offset(Math.max(this.#point?.endOffset ?? startOffset, startOffset));
     let endOffset = segments.at(-1)?.endOffset ?? startOffset;
     if (endOffset < synced) {
       // The end is gone. New records go behind what was acknowledged, into a segment of their own.
       endOffset = synced;
       if (segments.length > 0) segments.at(-1)!.indexes = null;
       segments.push(new Segment(directory, endOffset));
+      await this.#removeBelow(segments, startOffset);
     }
     if (segments.length > 0 && segments.at(-1)!.indexes === null) segments.push(new Segment(directory, endOffset));
+    // The checkpoint is written before the batch: epochs whose first batch a crash took are not in the log.
+    this.#epochs.cut(offset(endOffset));
     await this.#saveEpochs();
     return {
       segments,
@@ -125,7 +129,8 @@ class Recovery {
     const { disk } = this.#context;
     const file = path.join(this.#request.directory, EPOCH_CHECKPOINT);
     const text = this.#epochs.format();
-    if (this.#epochs.entries.length > 0 && (await readSmallFile(disk, file)) !== text) {
+    const present = await readSmallFile(disk, file);
+    if (present !== text && (present !== null || this.#epochs.entries.length > 0)) {
       await replaceSmallFile(disk, file, text);
     }
   }
@@ -179,6 +184,7 @@ class Recovery {
       segment.endOffset = mark.endOffset;
       segment.crc = mark.crc;
       segment.latest = { timestamp: mark.latestTimestamp, lastOffset: mark.latestOffset };
+      segment.writtenLatest = segment.latest;
       if (mark.endOffset < nextBase) {
         this.#corrupt(segment, {
           from: mark.endOffset,
@@ -193,6 +199,7 @@ class Recovery {
     segment.indexes = new Segment('', segment.baseOffset).indexes;
     const end = await this.#scanAll(segment);
     segment.noteSealed();
+    segment.writtenLatest = segment.latest;
     const expectedEnd = mark?.endOffset ?? nextBase;
     if (end.fault !== null || end.endOffset < expectedEnd) {
       this.#corrupt(segment, {
@@ -349,7 +356,7 @@ class Recovery {
     segment.latest =
       point.latestOffset < 0 ? NO_TIME : { timestamp: point.latestTimestamp, lastOffset: point.latestOffset };
     segment.writtenLatest = segment.latest;
-    segment.firstTimestamp = point.latestOffset < 0 ? null : point.firstTimestamp;
+    segment.firstTimestamp = point.latestOffset < 0 || point.firstTimestamp < 0 ? null : point.firstTimestamp;
   }
 
   /** Above the sync point: keep what is whole, write it again, cut or name the rest. */
@@ -415,7 +422,10 @@ class Recovery {
     }
     const wantedBytes = index.writtenCount * index.entryBytes;
     await files.use(file, async handle => {
-      if ((await handle.byteLength()) > wantedBytes) await handle.truncate(wantedBytes);
+      if ((await handle.byteLength()) <= wantedBytes) return;
+      await handle.truncate(wantedBytes);
+      // For good: a later crash must not mix entries of before with new ones.
+      await handle.sync();
     });
   }
 

@@ -64,7 +64,9 @@ export class TimeIndex extends SparseIndex {
     for (let entry = 0; entry < this.count; entry++) {
       const nextTimestamp = this.timestamp(entry);
       const nextOffset = this.relativeOffset(entry);
-      if (nextTimestamp <= timestamp || nextOffset <= offset || nextOffset >= relativeOffsetMax) {
+      // An entry of zeros is what a page looks like that never reached the disk.
+      const isBlank = nextTimestamp === 0 && nextOffset === 0;
+      if (isBlank || nextTimestamp <= timestamp || nextOffset <= offset || nextOffset >= relativeOffsetMax) {
         this.keep(entry);
         return false;
       }
