@@ -55,7 +55,7 @@ export const post = (base: string, path: string, body: unknown, type = 'applicat
 };
 
 /** Sends bytes as they are and gives everything that came back until the other side closed. */
-export const sendBytes = (base: string, bytes: string | Uint8Array): Promise<string> =>
+export const sendBytes = (base: string, bytes: string | Uint8Array, isEnd = false): Promise<string> =>
   new Promise(resolve => {
     const { hostname, port } = new URL(base);
     const socket = connect(Number(port), hostname);
@@ -65,5 +65,6 @@ export const sendBytes = (base: string, bytes: string | Uint8Array): Promise<str
     socket.on('close', () => resolve(received));
     // A reset is an end like another: what was received before it counts.
     socket.on('error', () => undefined);
-    socket.write(bytes);
+    if (isEnd) socket.end(bytes);
+    else socket.write(bytes);
   });

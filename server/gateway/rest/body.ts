@@ -65,6 +65,7 @@ export const readWholeBody = (exchange: Exchange): Promise<WholeBody> => {
     });
     const settle = (body: WholeBody): void => {
       timer.cancel();
+      exchange.onStop = null;
       request.off('data', onData).off('end', onEnd).off('close', onClose);
       resolve(body);
     };
@@ -89,6 +90,7 @@ export const readWholeBody = (exchange: Exchange): Promise<WholeBody> => {
       settle({ kind: 'whole', bytes: chunks.length === 1 && only !== undefined ? only : joined(chunks) });
     };
     const onClose = (): void => settle(GONE);
+    exchange.onStop = () => settle(refusedBody(stopping()));
     request.on('data', onData).on('end', onEnd).on('close', onClose);
   });
 };
@@ -101,6 +103,8 @@ export const tooLarge = (): Problem =>
     `a body read whole has at most ${BODY_BYTES_MAX} bytes; application/x-ndjson and text/plain have no such limit`,
     { limit_bytes: BODY_BYTES_MAX },
   );
+
+export const stopping = (): Problem => problem('SHUTTING_DOWN', 'this broker is stopping');
 
 export const throttled = (): Problem => problem('THROTTLED', 'too many request bodies are being read; try again');
 

@@ -11,6 +11,7 @@ import { AssertionFailure, assert } from '../../base/assert.ts';
 import type { VerbMetrics } from '../../base/metrics.ts';
 import type { GatewayContext } from '../gateway.ts';
 import type { Contract, Operation } from './contract.ts';
+import { stopping } from './body.ts';
 import { Exchange } from './exchange.ts';
 import type { OriginRule } from './origin-rule.ts';
 import type { Handler, HandlerTable } from './handlers.ts';
@@ -32,6 +33,9 @@ interface RestRequest extends IncomingMessage {
   exchange: Exchange;
   params: Readonly<Record<string, string>>;
 }
+
+/** Longer than an append takes on a slow disk, shorter than a supervisor's patience. */
+const DRAIN_GRACE_MS = 5_000;
 
 const PREFLIGHT_METHODS = 'GET, HEAD, POST, PATCH, DELETE';
 const PREFLIGHT_SECONDS = '600';
@@ -71,7 +75,7 @@ export class RestDoor {
       return;
     }
     if (this.#isDraining) {
-      exchange.problem(problem('SHUTTING_DOWN', 'this broker is stopping'));
+      exchange.problem(stopping());
       return;
     }
     if (request.method === 'OPTIONS' && isPreflight(exchange)) {
@@ -82,13 +86,20 @@ export class RestDoor {
     this.#app(request, response);
   }
 
-  /** New requests are refused and waits are cut short; resolves when the last exchange has ended. */
+  /**
+   * New requests are refused and waits are cut short; resolves when the last exchange has ended, or when those that are
+   * left have had their time: a client that does not take its answer must not hold up the broker's stop.
+   */
   drain(): Promise<void> {
     this.#isDraining = true;
     for (const exchange of this.#exchanges) exchange.stopWaiting();
     if (this.#exchanges.size === 0) return Promise.resolve();
     return new Promise(resolve => {
-      this.#whenIdle = resolve;
+      const timer = this.#context.clock.schedule(DRAIN_GRACE_MS, resolve);
+      this.#whenIdle = () => {
+        timer.cancel();
+        resolve();
+      };
     });
   }
 

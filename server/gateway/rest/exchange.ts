@@ -44,6 +44,8 @@ export class Exchange {
   params: Readonly<Record<string, string>> = {};
   /** Named in the CORS headers of the answer. */
   origin: string | null = null;
+  /** Set by whoever waits for the body: the door drains. */
+  onStop: (() => void) | null = null;
   readonly #isDraining: () => boolean;
   readonly #startedMs: number;
   #expectsContinue: boolean;
@@ -78,9 +80,10 @@ export class Exchange {
     return this.#outcome !== null;
   }
 
-  /** Ends waits for records early; the exchange itself goes on. */
+  /** The door drains: ends waits for records and for bytes of the body; the exchange itself goes on to its answer. */
   stopWaiting(): void {
     this.#abort?.abort();
+    this.onStop?.();
   }
 
   /** False when too many body bytes are in memory already. */

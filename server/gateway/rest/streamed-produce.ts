@@ -18,7 +18,8 @@ import { decodeText, parseJson } from '../json-text.ts';
 import { PartitionBatches } from '../partition-batches.ts';
 import type { WrittenRecord } from '../record-json.ts';
 import { ABSENT, readRecordForm } from '../record-json.ts';
-import { throttled } from './body.ts';
+import { stopping, throttled } from './body.ts';
+import { BodyChunks } from './body-chunks.ts';
 import type { Exchange } from './exchange.ts';
 import { LineSplitter } from './line-splitter.ts';
 import type { ProducePlan } from './produce.ts';
@@ -66,6 +67,8 @@ class LineUpload {
   readonly #lanes = new Map<number, Lane>();
   readonly #sticky: number;
   #line = 0;
+  /** What an unfinished line takes beyond the request's first reservation. */
+  #reservedCarryBytes = 0;
   #failure: LineFailure | null = null;
   #hasAppendFailed = false;
 
@@ -77,41 +80,37 @@ class LineUpload {
   }
 
   async run(): Promise<void> {
-    const { request, metrics } = this.#exchange;
+    const chunks = new BodyChunks(this.#exchange);
     const splitter = new LineSplitter();
-    let reservedCarry = 0;
-    try {
-      for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-        metrics.received(chunk.length);
-        const now = this.#plan.clock.wallMs();
-        splitter.push(chunk);
-        for (let line = splitter.next(); line !== null; line = splitter.next()) {
-          if (!this.#take(line, now)) break;
-        }
-        if (this.#failure !== null) break;
-        if (splitter.carriedBytes > LINE_BYTES_MAX) {
-          this.#fail(this.#line + 1, lineTooLong());
-          break;
-        }
-        if (splitter.carriedBytes > reservedCarry + HELD_BYTES_MAX) {
-          if (!this.#exchange.reserve(splitter.carriedBytes - reservedCarry)) {
-            this.#fail(this.#line + 1, throttled());
-            break;
-          }
-          reservedCarry = splitter.carriedBytes;
-        }
-        this.#sendWhatWaits(request.readableLength === 0 ? 1 : BATCH_BYTES_GOAL);
-        await this.#untilThereIsRoom();
-        if (this.#failure !== null) break;
-      }
-    } catch (error) {
-      // The client broke the body off; a partial last line is not a line.
-      if (!request.destroyed) throw error;
+    let arrival = await chunks.next();
+    while (arrival instanceof Buffer) {
+      this.#exchange.metrics.received(arrival.length);
+      this.#takeLines(arrival, splitter);
+      if (this.#failure !== null) break;
+      this.#sendWhatWaits(chunks.hasMore ? BATCH_BYTES_GOAL : 1);
+      await this.#untilThereIsRoom();
+      if (this.#failure !== null) break;
+      arrival = await chunks.next();
     }
-    if (!request.complete && this.#failure === null) return;
-    const last = this.#failure === null ? splitter.rest() : null;
+    chunks.release();
+    // The client broke the body off: a partial last line is not a line, and nobody waits for an answer.
+    if (arrival === 'gone') return;
+    if (arrival === 'stopping') this.#fail(this.#line + 1, stopping());
+    const last = arrival === 'end' ? splitter.rest() : null;
     if (last !== null) this.#take(last, this.#plan.clock.wallMs());
     await this.#finish();
+  }
+
+  #takeLines(chunk: Buffer, splitter: LineSplitter): void {
+    const now = this.#plan.clock.wallMs();
+    splitter.push(chunk);
+    for (let line = splitter.next(); line !== null; line = splitter.next()) if (!this.#take(line, now)) return;
+    const { carriedBytes } = splitter;
+    if (carriedBytes > LINE_BYTES_MAX) this.#fail(this.#line + 1, lineTooLong());
+    else if (carriedBytes > this.#reservedCarryBytes + HELD_BYTES_MAX) {
+      if (this.#exchange.reserve(carriedBytes - this.#reservedCarryBytes)) this.#reservedCarryBytes = carriedBytes;
+      else this.#fail(this.#line + 1, throttled());
+    }
   }
 
   /** False when this line ended the request. */
@@ -180,6 +179,8 @@ class LineUpload {
     else this.#failAppend(line, outcome.problem);
     lane.appending = null;
     lane.appendingBytes = 0;
+    // What gathered meanwhile goes at once: the client may be waiting to see it before it sends more.
+    if (this.#failure === null && lane.batches.recordCount > 0) this.#send(lane);
   }
 
   /** An append that failed belongs to an earlier line than whatever was found wrong meanwhile. */
