@@ -44,18 +44,26 @@ async function write(producer: Producer<Uint8Array | string, Uint8Array | string
   await producer.flush();
 }
 
-async function timed(work: () => Promise<number>): Promise<number> {
+interface Figure {
+  readonly perSecond: number;
+  /** What the client's process spent on a record; unlike the rate it hardly depends on who else uses the machine. */
+  readonly cpuNs: number;
+}
+
+async function timed(work: () => Promise<number>): Promise<Figure> {
   const startMs = performance.now();
+  const startCpu = process.cpuUsage();
   const count = await work();
-  return (count / (performance.now() - startMs)) * 1_000;
+  const { user, system } = process.cpuUsage(startCpu);
+  return { perSecond: (count / (performance.now() - startMs)) * 1_000, cpuNs: ((user + system) * 1_000) / count };
 }
 
 const median = (figures: number[]): number => figures.toSorted((a, b) => a - b)[Math.floor(figures.length / 2)]!;
-const perSecond = (rate: number): string =>
-  `${(rate / 1e6).toFixed(2)} M records/s (${((rate * recordBytes) / 1e6).toFixed(0)} MB/s)`;
+const shown = ({ perSecond, cpuNs }: Figure): string =>
+  `${(perSecond / 1e6).toFixed(2)} M records/s (${((perSecond * recordBytes) / 1e6).toFixed(0)} MB/s, ${cpuNs.toFixed(0)} ns of client CPU each)`;
 
 const sluice = new Sluice({ servers: [values.server] });
-const rates: Record<string, number[]> = { produce: [], 'consume, batches': [], 'consume, one by one': [] };
+const figures: Record<string, Figure[]> = { produce: [], 'consume, batches': [], 'consume, one by one': [] };
 console.log(`${recordCount} records of ${recordBytes} B a round, ${warmUpCount} to warm up; ${JSON.stringify(values)}`);
 
 for (let round = 0; round < Number(values.rounds); round++) {
@@ -74,7 +82,7 @@ for (let round = 0; round < Number(values.rounds); round++) {
     return recordCount;
   });
   await producer.drain();
-  rates['produce']!.push(produced);
+  figures['produce']!.push(produced);
 
   let bytes = 0;
   const consumed = await timed(async () => {
@@ -85,7 +93,7 @@ for (let round = 0; round < Number(values.rounds); round++) {
     }
     return count;
   });
-  rates['consume, batches']!.push(consumed);
+  figures['consume, batches']!.push(consumed);
 
   const oneByOne = await timed(async () => {
     let count = 0;
@@ -95,13 +103,14 @@ for (let round = 0; round < Number(values.rounds); round++) {
     }
     return count;
   });
-  rates['consume, one by one']!.push(oneByOne);
+  figures['consume, one by one']!.push(oneByOne);
   if (bytes !== 2 * (warmUpCount + recordCount) * recordBytes)
     throw new Error('not everything that was written was read');
   await sluice.admin.deleteTopic(name);
-  console.log(
-    `round ${round + 1}: produce ${perSecond(produced)}, consume ${perSecond(consumed)}, ${perSecond(oneByOne)}`,
-  );
+  console.log(`round ${round + 1}: produce ${shown(produced)}; consume ${shown(consumed)}; ${shown(oneByOne)}`);
 }
-for (const [what, figures] of Object.entries(rates)) console.log(`${what.padEnd(20)} ${perSecond(median(figures))}`);
+for (const [what, rounds] of Object.entries(figures)) {
+  const perSecond = median(rounds.map(figure => figure.perSecond));
+  console.log(`${what.padEnd(20)} ${shown({ perSecond, cpuNs: median(rounds.map(figure => figure.cpuNs)) })}`);
+}
 await sluice.close();
