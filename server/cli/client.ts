@@ -36,6 +36,8 @@ export const withClient = async (
   try {
     return await use({ ...context, client });
   } catch (error) {
+    // Ctrl-C, passed on as the signal of a call.
+    if (terminal.interrupted.aborted && error === terminal.interrupted.reason) return 0;
     throw clientFailure(error, server);
   } finally {
     await client.close();
@@ -43,7 +45,7 @@ export const withClient = async (
 };
 
 /** Everything else comes back as it is. */
-export const clientFailure = (error: unknown, server: string): unknown => {
+const clientFailure = (error: unknown, server: string): unknown => {
   if (!(error instanceof SluiceError)) return error;
   return new CommandFailure(1, error.code, `${error.detail}${advice(error, server)}`, error);
 };

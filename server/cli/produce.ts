@@ -4,7 +4,7 @@
 // nothing behind it is, and the one line on standard error says so with the count. Ctrl-C ends the input in the same way,
 // without an error.
 
-import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
 import { type Delivery, type Producer, SluiceError, type Ticket } from '@sluice/client';
 import { LINE_BYTES_MAX } from '../base/limits.ts';
@@ -19,6 +19,8 @@ import { outputForm } from './result.ts';
 
 type Raw = Uint8Array | string;
 
+const FILE_READ_BYTES = 256 * 1024;
+
 const acksOf = { all: 'all', '1': 'leader', '0': 'none' } as const;
 
 export const produce = (context: CommandContext): Promise<number> => withClient(context, produceLines);
@@ -31,8 +33,9 @@ const produceLines = async (context: ClientContext): Promise<number> => {
   const compression = invocation.text('compression') as 'none' | 'gzip' | 'zstd';
   // Told before anybody types or pipes a line.
   await client.admin.describeTopic(topic, { signal: terminal.interrupted });
-  const input = openInput(context);
+  const input = await openInput(context);
   const stopReading = (): void => void input.destroy();
+  if (terminal.interrupted.aborted) stopReading();
   terminal.interrupted.addEventListener('abort', stopReading, { once: true });
   const printer = deliveryPrinter(context);
   const log = new DeliveryLog(deliveries => printer.print(deliveries));
@@ -122,9 +125,16 @@ const lineForm = ({ invocation }: ClientContext): LineForm => {
   return input === 'record' ? recordForm : textForm(keySeparator);
 };
 
-const openInput = ({ invocation, terminal }: ClientContext): Readable => {
-  const file = invocation.optional('file');
-  return file === null || file === '-' ? terminal.input : createReadStream(file, { highWaterMark: 256 * 1024 });
+/** Opened here and not by the stream, whose complaint would come while nobody listens. */
+const openInput = async ({ invocation, terminal }: ClientContext): Promise<Readable> => {
+  const path = invocation.optional('file');
+  if (path === null || path === '-') return terminal.input;
+  try {
+    const file = await open(path, 'r');
+    return file.createReadStream({ highWaterMark: FILE_READ_BYTES });
+  } catch (error) {
+    throw failure(`cannot read ${path} (${(error as NodeJS.ErrnoException).code ?? 'failed'})`, error);
+  }
 };
 
 interface DeliveryPrinter {
@@ -172,6 +182,8 @@ const deliveryFailure = (line: number, error: unknown, count: number): unknown =
 
 const inputFailure = (fault: unknown, count: number): unknown => {
   if (fault instanceof BadLine) return new CommandFailure(1, fault.code, `${fault.message}; ${written(count)}`, fault);
+  if (fault instanceof SluiceError)
+    return new CommandFailure(1, fault.code, `${fault.detail}; ${written(count)}`, fault);
   const { code, syscall, path } = fault as NodeJS.ErrnoException;
   if (code === undefined || syscall === undefined) return fault;
   return failure(`cannot read ${path ?? 'standard input'} (${code}); ${written(count)}`, fault);
