@@ -52,7 +52,7 @@ const clientFailure = (error: unknown, server: string): unknown => {
 
 /** What to do about it, where there is something to do. */
 const advice = (error: SluiceError, server: string): string => {
-  if (error.outcome === 'unknown') return '; it may or may not have been done: look before doing it again';
+  if (error.outcome === 'unknown') return '; look whether it was done before doing it again';
   const topic = error.facts['topic'];
   const advices: Partial<Record<SluiceError['code'], string>> = {
     TOPIC_NOT_FOUND: `; \`sluice topic create ${String(topic ?? 'NAME')}\` creates it, \`sluice topic list\` shows what there is`,

@@ -9,12 +9,15 @@ export const isConfirmed = async ({ invocation, terminal }: CommandContext, ques
   if (!terminal.isInteractive || terminal.input.isTTY !== true) {
     throw invocation.misused('this cannot be undone and there is nobody to ask: add --yes');
   }
-  const lines = createInterface({ input: terminal.input, output: process.stderr });
+  // Without an output of its own it neither echoes nor moves the cursor: the terminal does that.
+  const lines = createInterface({ input: terminal.input });
+  const ended = new Promise<string>(done => lines.once('close', () => done('')));
   try {
-    const answer = await lines.question(`${question} [y/N] `, { signal: terminal.interrupted });
+    terminal.note(`${question} [y/N] `);
+    const answer = await Promise.race([lines.question('', { signal: terminal.interrupted }), ended]);
     return /^y(?:es)?$/i.test(answer.trim());
   } catch {
-    // Ctrl-C or the end of input is a no.
+    // Ctrl-C is a no, as is the end of the input.
     return false;
   } finally {
     lines.close();

@@ -41,6 +41,8 @@ interface Run {
   readonly settings: Settings;
   readonly payload: readonly Uint8Array[];
   readonly latencies: LatencySample;
+  /** Of measured records; the producer's flush tells only what nobody asked for. */
+  readonly failures: unknown[];
   readonly interrupted: AbortSignal;
   readonly progress: Progress;
 }
@@ -72,6 +74,7 @@ const measure = async (context: ClientContext): Promise<number> => {
     settings,
     payload: payloadPool(settings.recordBytes),
     latencies: new LatencySample(Math.ceil(settings.records / settings.sampleEvery) + 1),
+    failures: [],
     interrupted: terminal.interrupted,
     progress: new Progress(terminal),
   };
@@ -83,6 +86,7 @@ const measure = async (context: ClientContext): Promise<number> => {
   await producer.flush();
   const seconds = (performance.now() - startMs) / 1_000;
   run.progress.end();
+  if (run.failures.length > 0) throw run.failures[0];
   await producer.drain();
   await terminal.print(
     isText ? resultLine(run, sent, seconds) : `${JSON.stringify(resultObject(run, sent, seconds))}\n`,
@@ -116,7 +120,7 @@ const send = async (run: Run, count: number, sample: LatencySample | null): Prom
     for (; sent < turnEnd; sent++) {
       if (!producer.hasRoom) await producer.ready();
       const value = payload[sent % payload.length]!;
-      if (sample !== null && sent % sampleEvery === 0) measureOne(producer, value, sample);
+      if (sample !== null && sent % sampleEvery === 0) measureOne(run, value, sample);
       else producer.enqueue({ value });
     }
     run.progress.tick(() => progressLine(sent, recordBytes, (performance.now() - startMs) / 1_000));
@@ -126,15 +130,16 @@ const send = async (run: Run, count: number, sample: LatencySample | null): Prom
   return sent;
 };
 
-const measureOne = (producer: Producer<Raw, Raw>, value: Uint8Array, sample: LatencySample): void => {
+const measureOne = ({ producer, failures }: Run, value: Uint8Array, sample: LatencySample): void => {
   const handedMs = performance.now();
   producer
     .enqueue({ value })
     .ack()
     .then(
       () => sample.add(performance.now() - handedMs),
-      // The flush at the end tells the failure.
-      () => undefined,
+      (error: unknown) => {
+        failures.push(error);
+      },
     );
 };
 

@@ -176,8 +176,7 @@ const written = (count: number): string => `${records(count)} ${count === 1 ? 'w
 
 const deliveryFailure = (line: number, error: unknown, count: number): unknown => {
   if (!(error instanceof SluiceError)) return error;
-  const outcome = error.outcome === 'unknown' ? ', and it may or may not have been written' : '';
-  return new CommandFailure(1, error.code, `line ${line}: ${error.detail}${outcome}; ${written(count)}`, error);
+  return new CommandFailure(1, error.code, `line ${line}: ${error.detail}; ${written(count)}`, error);
 };
 
 const inputFailure = (fault: unknown, count: number): unknown => {

@@ -107,6 +107,34 @@ describe('topic', () => {
     );
   });
 
+  test.each([
+    ['y\n', 'deleted'],
+    ['YES\n', 'deleted'],
+    ['n\n', 'kept'],
+    ['\n', 'kept'],
+    ['yesterday\n', 'kept'],
+    ['', 'kept'],
+  ])('delete asks on a terminal: %j and the topic is %s', async (input, fate) => {
+    const topic = await createTopic();
+    const { exitCode, text, notes } = await sluice(['topic', 'delete', topic], { input, isInteractive: true });
+    expect([exitCode, notes]).toEqual([
+      0,
+      expect.stringContaining(`Delete topic ${topic} with all its records? [y/N] `),
+    ]);
+    expect(text).toBe(fate === 'deleted' ? `deleted ${topic}\n` : '');
+    const { exitCode: found } = await sluice(['topic', 'describe', topic]);
+    expect(found).toBe(fate === 'deleted' ? 1 : 0);
+  });
+
+  test('Ctrl-C at the question is a no', async () => {
+    const topic = await createTopic();
+    const interruption = new AbortController();
+    const run = sluice(['topic', 'delete', topic], { input: new PassThrough(), isInteractive: true, interruption });
+    interruption.abort();
+    expect(await run).toMatchObject({ exitCode: 0, text: '' });
+    expect(await printed(['topic', 'describe', topic])).toContain(topic);
+  });
+
   test('delete needs --yes where nobody can be asked', async () => {
     const topic = await createTopic();
     const refused = await sluice(['topic', 'delete', topic]);

@@ -21,6 +21,8 @@ export interface RunOptions {
   /** Called with each piece as it is printed. */
   readonly onPrint?: (text: string) => void;
   readonly startNode?: StartNode;
+  /** Somebody sits at the terminal. */
+  readonly isInteractive?: boolean;
 }
 
 const nobodyStarts: StartNode = () => Promise.reject(new Error('this run starts no broker'));
@@ -30,9 +32,9 @@ export const runCommand = async (words: readonly string[], options: RunOptions =
   let notes = '';
   const interruption = options.interruption ?? new AbortController();
   const terminal: Terminal = {
-    input: inputOf(options.input ?? ''),
+    input: Object.assign(inputOf(options.input ?? ''), { isTTY: options.isInteractive === true }),
     environment: options.environment ?? {},
-    isInteractive: false,
+    isInteractive: options.isInteractive === true,
     interrupted: interruption.signal,
     print: async piece => {
       const bytes = typeof piece === 'string' ? Buffer.from(piece, 'utf8') : Buffer.from(piece);
