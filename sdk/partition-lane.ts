@@ -7,6 +7,7 @@
 
 import { BatchBuilder, type RecordInput } from '@sluice/protocol/record';
 import { Backoff } from './backoff.ts';
+import type { BufferPool } from './buffer-pool.ts';
 import type { ProduceChannel } from './produce-channel.ts';
 import { ProduceBatch, type BatchAnswer, type BatchTicket } from './produce-batch.ts';
 import type { Compression } from './producer.ts';
@@ -24,6 +25,7 @@ export interface LaneHost {
   readonly batchBytes: number;
   /** The topic's limit. */
   readonly batchBytesMax: number;
+  readonly pool: BufferPool;
   channelOf(partition: number): ProduceChannel;
   opened(lane: PartitionLane, batch: ProduceBatch): void;
   sealed(batch: ProduceBatch): void;
@@ -53,7 +55,7 @@ export class PartitionLane {
     this.host = host;
     this.partition = partition;
     this.backoff = new Backoff(host.random);
-    this.builder = new BatchBuilder({ codec: host.compression });
+    this.builder = new BatchBuilder({ codec: host.compression, allocate: bytes => host.pool.take(bytes) });
   }
 
   /** Throws RECORD_TOO_LARGE, and INVALID_TIMESTAMP; nothing was accepted then. */
@@ -118,6 +120,8 @@ export class PartitionLane {
   acknowledged(batch: ProduceBatch, answer: BatchAnswer): void {
     this.onWire.delete(batch);
     this.backoff.reset();
+    // Unanswered, or given up, it may still be read from.
+    if (answer.baseOffset >= 0 && batch.bytes !== null) this.host.pool.give(batch.bytes);
     this.finish(batch, { answer });
     this.proceed();
   }

@@ -8,6 +8,7 @@
 
 import type { ProduceResponse } from '@sluice/protocol/services';
 import { Backoff } from './backoff.ts';
+import type { BufferPool } from './buffer-pool.ts';
 import type { Links } from './links.ts';
 import type { PartitionLane } from './partition-lane.ts';
 import type { ProduceBatch } from './produce-batch.ts';
@@ -21,6 +22,7 @@ export interface ChannelHost {
   readonly topic: string;
   readonly acks: Acks;
   readonly requestTimeoutMs: number;
+  readonly pool: BufferPool;
   /** A refusal of a batch that nobody waits for. */
   unseen(error: SluiceError): void;
   /** The broker could not be reached; told to those whose time runs out. */
@@ -29,9 +31,41 @@ export interface ChannelHost {
 
 const ACKS_ON_WIRE: Readonly<Record<Acks, number>> = { all: 0, leader: 1, none: 2 };
 
-interface Written {
+/** A batch on the wire; also its request's frame. */
+class Written implements ProduceFrame {
+  readonly id: number;
   readonly lane: PartitionLane;
   readonly batch: ProduceBatch;
+  readonly topic: string;
+  readonly partition: number;
+  readonly acks: number;
+  readonly timeoutMs: number;
+  readonly batches: Uint8Array;
+  private readonly pool: BufferPool;
+  private frame: Buffer | null = null;
+
+  constructor(id: number, batch: ProduceBatch, from: { readonly lane: PartitionLane; readonly host: ChannelHost }) {
+    this.id = id;
+    this.lane = from.lane;
+    this.batch = batch;
+    this.topic = from.host.topic;
+    this.partition = batch.partition;
+    this.acks = ACKS_ON_WIRE[from.host.acks];
+    this.timeoutMs = from.host.requestTimeoutMs;
+    this.batches = batch.bytes!;
+    this.pool = from.host.pool;
+  }
+
+  allocate(bytes: number): Buffer {
+    this.frame = this.pool.take(bytes);
+    return this.frame;
+  }
+
+  /** The broker has answered: it has read the whole frame, so nobody here does any more. */
+  answered(): void {
+    if (this.frame !== null) this.pool.give(this.frame);
+    this.frame = null;
+  }
 }
 
 export class ProduceChannel {
@@ -70,20 +104,11 @@ export class ProduceChannel {
 
   /** Only while `isWritable`. */
   write(lane: PartitionLane, batch: ProduceBatch): void {
-    const id = this.nextId++;
-    const { topic, acks, requestTimeoutMs } = this.host;
-    const { partition } = batch;
-    const frame = {
-      id,
-      topic,
-      partition,
-      acks: ACKS_ON_WIRE[acks],
-      timeoutMs: requestTimeoutMs,
-      batches: batch.bytes!,
-    };
-    if (acks !== 'none') this.written.set(id, { lane, batch });
-    this.isCongested = !this.stream!.write(frame);
-    if (acks === 'none') lane.acknowledged(batch, { baseOffset: -1, appendTimestamp: null });
+    const { host } = this;
+    const written = new Written(this.nextId++, batch, { lane, host });
+    if (host.acks !== 'none') this.written.set(written.id, written);
+    this.isCongested = !this.stream!.write(written);
+    if (host.acks === 'none') lane.acknowledged(batch, { baseOffset: -1, appendTimestamp: null });
   }
 
   /** Nothing is written any more; what was written is still answered. */
@@ -139,6 +164,7 @@ export class ProduceChannel {
       return;
     }
     this.written.delete(id);
+    written.answered();
     const { lane, batch } = written;
     if (result.case === 'ack') {
       const stampedMs = Number(result.value.timestampMs);

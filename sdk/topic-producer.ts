@@ -6,6 +6,7 @@
 // calls even where some had to wait.
 
 import type { HeaderInput, RecordInput } from '@sluice/protocol/record';
+import { BufferPool } from './buffer-pool.ts';
 import { abortable, onAbort } from './abort.ts';
 import { topicNotFound, type ClusterMetadata, type TopicView } from './cluster-metadata.ts';
 import { Fifo } from './fifo.ts';
@@ -72,6 +73,7 @@ export class TopicProducer<Key, Value> implements Producer<Key, Value>, LaneHost
   readonly requestTimeoutMs: number;
   batchBytes: number;
   batchBytesMax = 0;
+  readonly pool = new BufferPool();
 
   readonly #definition: Topic<Key, unknown, Value, unknown>;
   readonly #surroundings: ProducerSurroundings;

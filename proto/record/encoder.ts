@@ -72,6 +72,8 @@ export interface BatchOptions {
   readonly initialBytes?: number;
   readonly producer?: ProducerStamp;
   readonly isTransactional?: boolean;
+  /** Where memory comes from, at least as much as asked for: a caller may hand out again what batches were built in. */
+  readonly allocate?: (bytes: number) => Buffer;
 }
 
 const INITIAL_BYTES = 16_384;
@@ -95,6 +97,7 @@ export class BatchBuilder {
   private readonly isTransactional: boolean;
   private producer: ProducerStamp | null;
   private readonly initialBytes: number;
+  private readonly allocate: (bytes: number) => Buffer;
   /** Invariant: the header's room and the records so far are in buffer[0, length). */
   private buffer: Buffer;
   private length = BATCH_HEADER_BYTES;
@@ -113,7 +116,8 @@ export class BatchBuilder {
     this.isTransactional = isTransactional;
     this.producer = producer;
     this.initialBytes = Math.max(initialBytes, BATCH_HEADER_BYTES);
-    this.buffer = allocate(this.initialBytes);
+    this.allocate = options.allocate ?? allocate;
+    this.buffer = this.allocate(this.initialBytes);
   }
 
   get recordCount(): number {
@@ -200,13 +204,13 @@ export class BatchBuilder {
     const { buffer, length } = this;
     if (length * 2 < buffer.length) {
       // Handing out the buffer would keep more than twice of what is in it alive.
-      const copy = allocate(length);
+      const copy = this.allocate(length);
       copy.set(buffer.subarray(0, length));
       this.advance();
-      return copy;
+      return copy.subarray(0, length);
     }
     // The next batch is likely as large as this one.
-    this.buffer = allocate(Math.max(this.initialBytes, length + (length >>> 3)));
+    this.buffer = this.allocate(Math.max(this.initialBytes, length + (length >>> 3)));
     this.advance();
     return buffer.subarray(0, length);
   }
@@ -240,7 +244,7 @@ export class BatchBuilder {
   private makeRoom(bytes: number): void {
     if (bytes <= this.buffer.length) return;
     if (bytes > BATCH_BYTES_MAX) throw new RangeError('a batch cannot be 2 GiB long');
-    const larger = allocate(Math.min(Math.max(bytes, this.buffer.length * 2), BATCH_BYTES_MAX));
+    const larger = this.allocate(Math.min(Math.max(bytes, this.buffer.length * 2), BATCH_BYTES_MAX));
     larger.set(this.buffer.subarray(0, this.length));
     this.buffer = larger;
   }

@@ -34,7 +34,7 @@ import {
   type StreamSink,
   type Transport,
 } from './transport.ts';
-import { encodeProduceFrame } from './wire.ts';
+import { encodeProduceFrame, produceFrameBytesMax } from './wire.ts';
 
 export interface GrpcTransportOptions {
   readonly clientId: string;
@@ -164,7 +164,9 @@ class GrpcConnection implements Connection {
 
   produce(sink: StreamSink<MessageShape<typeof ProduceResponseSchema>>): Duplex<ProduceFrame> {
     const { produce } = ProduceService.method;
-    return this.#open(produce, encodeProduceFrame, readerOf(ProduceResponseSchema), sink);
+    const write = (frame: ProduceFrame): Buffer =>
+      encodeProduceFrame(frame, frame.allocate(produceFrameBytesMax(frame)));
+    return this.#open(produce, write, readerOf(ProduceResponseSchema), sink);
   }
 
   close(): void {

@@ -46,6 +46,8 @@ export interface Duplex<Request> extends Incoming {
 
 /** A produce request as the fast path writes it: no message object in between. */
 export interface ProduceFrame {
+  /** Gives the memory that the request is written into, at least that many bytes; used until the request is answered. */
+  allocate(bytes: number): Buffer;
   readonly id: number;
   readonly topic: string;
   readonly partition: number;

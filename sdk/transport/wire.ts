@@ -1,4 +1,4 @@
-// The produce request written by hand: one allocation, one copy of the batch. The generated writer makes a message
+// The produce request written by hand: one copy of the batch, into memory of the caller. The generated writer makes a message
 // object, a list of chunks and their join, which shows when batches are small or large.
 //
 //   field 1 id: varint | 2 topic: bytes | 3 partition: varint | 4 acks: varint | 5 timeout_ms: varint | 6 batches: bytes
@@ -9,11 +9,15 @@ import type { ProduceFrame } from './transport.ts';
 const VARINT_BYTES_MAX = 10;
 const TAGS = 6;
 
-export function encodeProduceFrame(frame: ProduceFrame): Buffer {
-  const { topic, batches } = frame;
+/** Room that suffices for the frame. */
+export function produceFrameBytesMax({ topic, batches }: ProduceFrame): number {
   // A topic name is ASCII: one byte a character.
-  const bytesMax = TAGS + TAGS * VARINT_BYTES_MAX + topic.length + batches.length;
-  const target = Buffer.allocUnsafe(bytesMax);
+  return TAGS + TAGS * VARINT_BYTES_MAX + topic.length + batches.length;
+}
+
+/** Answers the part of `target` that was written. */
+export function encodeProduceFrame(frame: ProduceFrame, target: Buffer): Buffer {
+  const { topic, batches } = frame;
   let at = varintField(target, 0, 0x08, frame.id);
   target[at++] = 0x12;
   at = varint(target, at, topic.length);

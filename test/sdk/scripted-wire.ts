@@ -27,7 +27,8 @@ export class ScriptedStream implements Duplex<ProduceFrame> {
   }
 
   write(frame: ProduceFrame): boolean {
-    this.frames.push(frame);
+    // As a real one, it is done with the memory when this returns.
+    this.frames.push({ ...frame, batches: new Uint8Array(frame.batches) });
     return this.takesMore;
   }
 
