@@ -13,34 +13,66 @@ import type { WrittenRecord } from './record-json.ts';
 /** More than any record adds to its own key, value and headers: lengths, deltas, counts. */
 export const RECORD_OVERHEAD_BYTES_MAX = 46;
 
+/** Builders at rest: enough for the partitions of a few requests. */
+const IDLE_BUILDERS_MAX = 32;
+/** A builder copies small batches out of its own memory and hands large ones over whole; see BatchBuilder. */
+const BUILDER_BYTES = 65_536;
+
+/**
+ * Builders between uses, one object a door. A builder for every request would take its memory anew each time, and with
+ * small requests the garbage collector would be busiest of all.
+ */
+export class BuilderPool {
+  readonly #idle = new Map<Codec, BatchBuilder[]>();
+
+  take(codec: Codec): BatchBuilder {
+    return this.#idle.get(codec)?.pop() ?? new BatchBuilder({ codec, initialBytes: BUILDER_BYTES });
+  }
+
+  give(codec: Codec, builder: BatchBuilder): void {
+    builder.reset();
+    const idle = this.#idle.get(codec);
+    if (idle === undefined) this.#idle.set(codec, [builder]);
+    else if (idle.length < IDLE_BUILDERS_MAX) idle.push(builder);
+  }
+}
+
+export interface PartitionBatchesOptions {
+  readonly pool: BuilderPool;
+  readonly codec: Codec;
+  readonly batchBytesMax: number;
+}
+
 export class PartitionBatches {
   readonly partition: number;
-  readonly #builder: BatchBuilder;
+  /** Null between two uses. */
+  #builder: BatchBuilder | null = null;
+  readonly #pool: BuilderPool;
   readonly #codec: Codec;
   readonly #batchBytesMax: number;
   readonly #ready: Uint8Array[] = [];
   #readyBytes = 0;
   #readyCount = 0;
 
-  constructor(partition: number, codec: Codec, batchBytesMax: number, initialBytes: number) {
+  constructor(partition: number, options: PartitionBatchesOptions) {
     this.partition = partition;
-    this.#codec = codec;
-    this.#batchBytesMax = batchBytesMax;
-    this.#builder = new BatchBuilder({ codec, initialBytes });
+    this.#pool = options.pool;
+    this.#codec = options.codec;
+    this.#batchBytesMax = options.batchBytesMax;
   }
 
   get recordCount(): number {
-    return this.#readyCount + this.#builder.recordCount;
+    return this.#readyCount + (this.#builder?.recordCount ?? 0);
   }
 
   /** Bytes in memory, uncompressed where not built yet. */
   get byteLength(): number {
-    return this.#readyBytes + (this.#builder.isEmpty ? 0 : this.#builder.byteLength);
+    return this.#readyBytes + (this.#builder === null || this.#builder.isEmpty ? 0 : this.#builder.byteLength);
   }
 
   /** False when the record fits into no batch of this topic. */
   add(record: WrittenRecord): boolean {
-    const builder = this.#builder;
+    const builder = this.#open();
     if (builder.estimatedBytesWith(record) <= this.#batchBytesMax) {
       builder.append(record);
       return true;
@@ -61,14 +93,14 @@ export class PartitionBatches {
 
   /** The same for a caller who knows that everything together fits into one batch. */
   addFitting(record: WrittenRecord): void {
-    this.#builder.append(record);
+    this.#open().append(record);
   }
 
   /** All that was added, whole batches one after another; empty again afterwards. */
   async take(): Promise<Uint8Array> {
-    if (this.#ready.length === 0) return this.#builder.buildOffLoop();
-    const count = this.#builder.recordCount;
-    if (count > 0) this.#push(await this.#builder.buildOffLoop(), count);
+    if (this.#ready.length === 0) return this.#build();
+    const count = this.#builder?.recordCount ?? 0;
+    if (count > 0) this.#push(await this.#build(), count);
     const [only] = this.#ready;
     const joined = this.#ready.length === 1 && only !== undefined ? only : Buffer.concat(this.#ready);
     this.#ready.length = 0;
@@ -77,9 +109,33 @@ export class PartitionBatches {
     return joined;
   }
 
+  /** Gives the builder back when what was added will not be taken. */
+  drop(): void {
+    this.#close();
+    this.#ready.length = 0;
+  }
+
+  #open(): BatchBuilder {
+    this.#builder ??= this.#pool.take(this.#codec);
+    return this.#builder;
+  }
+
+  #build(): Promise<Uint8Array> {
+    const batch = this.#open().buildOffLoop();
+    // Its records are out of it by now, whether they are being compressed or not.
+    this.#close();
+    return batch;
+  }
+
+  #close(): void {
+    if (this.#builder !== null) this.#pool.give(this.#codec, this.#builder);
+    this.#builder = null;
+  }
+
   #cut(): void {
-    const count = this.#builder.recordCount;
-    if (count > 0) this.#push(this.#builder.build(), count);
+    const builder = this.#open();
+    const count = builder.recordCount;
+    if (count > 0) this.#push(builder.build(), count);
   }
 
   #push(batch: Uint8Array, count: number): void {

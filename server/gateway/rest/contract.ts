@@ -1,11 +1,11 @@
-// openapi.yaml as code: its operations, and the checks compiled from its schemas once at start.
+// openapi.yaml as code: its operations, and the checks compiled from its schemas, each when it is first needed.
 //
 // The document is the source. Routes are its paths; query parameters and JSON bodies are judged by its schemas; what a
 // schema cannot say (two parameters that exclude each other) is in the handlers.
 //
 // Guarantees: a refused query or body names the parameter or member. Query values come out typed, with the document's
 // defaults filled in. A parameter given twice is refused, as is one that the operation does not have.
-// Relies on a document that is right: a mistake in it throws at start, not at the first request.
+// Relies on a document that is right (a test compiles every check of it); a mistake throws.
 
 import type { ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
 import { Ajv2020 } from 'ajv/dist/2020.js';
@@ -64,7 +64,6 @@ interface DocumentNode {
 /** Where the document keeps its schemas, and under which name they are registered for the compiler of checks. */
 const IN_DOCUMENT = '#/components/schemas/';
 const REGISTERED = 'openapi#/$defs/';
-const NO_SETTINGS: Query = Object.freeze({});
 
 export class Contract {
   readonly operations: readonly Operation[];
@@ -101,26 +100,38 @@ export class Contract {
       .map(entry => ('$ref' in entry ? resolveParameter(document, entry.$ref) : entry))
       .filter(parameter => parameter.in === 'query');
     const byName = new Map(parameters.map(parameter => [parameter.name, parameter]));
-    const judgeQuery = this.#ajv.compile({
-      type: 'object',
-      additionalProperties: false,
-      properties: Object.fromEntries(parameters.map(parameter => [parameter.name, parameter.schema])),
-    });
-    const defaults: Record<string, QueryValue> = {};
-    assert(judgeQuery(defaults), `the defaults of ${node.operationId} satisfy its schema`);
-    const withoutQuery = accepted(parameters.length === 0 ? NO_SETTINGS : (Object.freeze(defaults) as Query));
+    const judgeQuery = once(() =>
+      this.#ajv.compile({
+        type: 'object',
+        additionalProperties: false,
+        properties: Object.fromEntries(parameters.map(parameter => [parameter.name, parameter.schema])),
+      }),
+    );
+    const withDefault = parameters.filter(parameter => parameter.schema.default !== undefined);
+    const defaults = Object.fromEntries(withDefault.map(parameter => [parameter.name, parameter.schema.default]));
+    const withoutQuery = accepted(Object.freeze(defaults) as Query);
     const bodySchema = node.requestBody?.content?.['application/json']?.schema?.$ref;
-    const judgeBody =
-      bodySchema === undefined ? null : this.#ajv.compile({ $ref: bodySchema.replace(IN_DOCUMENT, REGISTERED) });
+    const judgeBody = once(() =>
+      bodySchema === undefined ? null : this.#ajv.compile({ $ref: bodySchema.replace(IN_DOCUMENT, REGISTERED) }),
+    );
     return {
       id: node.operationId,
       method: at.method,
       path: at.path,
-      query: search => (search === '' ? withoutQuery : readQuery(search, byName, judgeQuery)),
-      body: value => (judgeBody === null || judgeBody(value) ? null : bodyProblem(judgeBody.errors?.[0])),
+      query: search => (search === '' ? withoutQuery : readQuery(search, byName, judgeQuery())),
+      body: value => {
+        const judge = judgeBody();
+        return judge === null || judge(value) ? null : bodyProblem(judge.errors?.[0]);
+      },
     };
   }
 }
+
+/** Compiling all checks takes longer than the rest of a broker's start; most are never needed. */
+const once = <T>(make: () => T): (() => T) => {
+  let made: { readonly value: T } | null = null;
+  return () => (made ??= { value: make() }).value;
+};
 
 const resolveParameter = (document: DocumentNode, reference: string): Parameter => {
   const parameter = document.components.parameters[reference.slice(reference.lastIndexOf('/') + 1)];

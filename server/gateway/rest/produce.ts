@@ -12,7 +12,7 @@ import type { Clock } from '../../io/clock.ts';
 import { problemDocument } from '../error-mapping.ts';
 import type { GatewayContext } from '../gateway.ts';
 import { structureFault } from '../json-text.ts';
-import { fitsOneBatch, PartitionBatches } from '../partition-batches.ts';
+import { BuilderPool, fitsOneBatch, PartitionBatches } from '../partition-batches.ts';
 import { PartitionChoice } from '../partition-choice.ts';
 import type { WrittenRecord } from '../record-json.ts';
 import { ABSENT, bareValue, base64Bytes, isObject, readHeaderForm, readRecordForm } from '../record-json.ts';
@@ -29,6 +29,7 @@ export interface ProducePlan {
   readonly broker: Broker;
   readonly clock: Clock;
   readonly choice: PartitionChoice;
+  readonly pool: BuilderPool;
   readonly topic: TopicView;
   /** From the path; null lets records choose. */
   readonly partition: number | null;
@@ -39,6 +40,12 @@ export interface ProducePlan {
   readonly isBare: boolean;
   /** Where in a bare value its key is; null for no keys. */
   readonly keyPointer: readonly string[] | null;
+}
+
+/** What the requests of a door have in common. */
+interface SharedState {
+  readonly choice: PartitionChoice;
+  readonly pool: BuilderPool;
 }
 
 type Outcome = Result<ProduceAck, ProduceCode>;
@@ -52,12 +59,11 @@ interface Place {
 
 const ACKS: Readonly<Record<string, Acks>> = { all: 'all', 1: 'leader', 0: 'none' };
 const LOG_APPEND_TIME = 'LogAppendTime';
-const BUILDER_BYTES_MIN = 256;
 
 export const createProduceHandlers = (context: GatewayContext): HandlerTable => {
-  const choice = new PartitionChoice();
+  const shared: SharedState = { choice: new PartitionChoice(), pool: new BuilderPool() };
   const produce: Handler = (exchange, query) => {
-    const plan = makePlan(context, choice, { exchange, query });
+    const plan = makePlan(context, shared, { exchange, query });
     if (!plan.ok) {
       exchange.problem(plan.problem);
       return undefined;
@@ -86,7 +92,7 @@ export const createProduceHandlers = (context: GatewayContext): HandlerTable => 
 
 const makePlan = (
   context: GatewayContext,
-  choice: PartitionChoice,
+  { choice, pool }: SharedState,
   { exchange, query }: { readonly exchange: Exchange; readonly query: Query },
 ): Result<ProducePlan> => {
   const { broker, clock } = context;
@@ -109,6 +115,7 @@ const makePlan = (
     broker,
     clock,
     choice,
+    pool,
     topic: topic.value,
     partition,
     acks,
@@ -241,7 +248,7 @@ const placeRecords = (records: readonly WrittenRecord[], plan: ProducePlan, body
   const { topic, codec } = plan;
   const now = plan.clock.wallMs();
   const isFitting = fitsOneBatch(bodyBytes, records.length, topic.batchBytesMax);
-  const initialBytes = BUILDER_BYTES_MIN + bodyBytes + records.length * 8;
+  const options = { pool: plan.pool, codec, batchBytesMax: topic.batchBytesMax };
   const places: Place[] = [];
   const byPartition = new Map<number, PartitionBatches>();
   let sticky = ABSENT;
@@ -251,7 +258,10 @@ const placeRecords = (records: readonly WrittenRecord[], plan: ProducePlan, body
     let { partition } = record;
     if (partition !== ABSENT) {
       const fault = partitionFault(partition, plan, index);
-      if (fault !== null) return { ok: false, problem: fault };
+      if (fault !== null) {
+        for (const batches of byPartition.values()) batches.drop();
+        return { ok: false, problem: fault };
+      }
     } else if (plan.partition !== null) partition = plan.partition;
     else if (record.key !== null) partition = plan.choice.forKey(record.key, topic.partitionCount);
     else {
@@ -262,15 +272,16 @@ const placeRecords = (records: readonly WrittenRecord[], plan: ProducePlan, body
     if (latest?.partition !== partition) {
       latest = byPartition.get(partition);
       if (latest === undefined) {
-        // Shares of a body over many partitions are small, and a builder grows by itself.
-        const bytes = byPartition.size === 0 ? initialBytes : Math.min(initialBytes, 16_384);
-        latest = new PartitionBatches(partition, codec, topic.batchBytesMax, bytes);
+        latest = new PartitionBatches(partition, options);
         byPartition.set(partition, latest);
       }
     }
     places.push({ partition, index: latest.recordCount, timestamp: record.timestamp });
     if (isFitting) latest.addFitting(record);
-    else if (!latest.add(record)) return recordTooLarge(topic, { index });
+    else if (!latest.add(record)) {
+      for (const batches of byPartition.values()) batches.drop();
+      return recordTooLarge(topic, { index });
+    }
   }
   return accepted({ places, batches: [...byPartition.values()] });
 };
@@ -303,7 +314,7 @@ const append = async (exchange: Exchange, plan: ProducePlan, { places, batches }
     broker.produce({ topic: topic.name, partition: of.partition, batches: await of.take(), acks, timeoutMs });
   if (acks === 'none') {
     const pending = Promise.all(batches.map(produceOne));
-    exchange.answer(202, 'application/json', '{}');
+    exchange.asciiJson(202, '{}');
     await pending;
     return;
   }
@@ -311,7 +322,7 @@ const append = async (exchange: Exchange, plan: ProducePlan, { places, batches }
   if (only !== undefined && batches.length === 1) {
     const outcome = await produceOne(only);
     if (!outcome.ok) exchange.problem(outcome.problem);
-    else exchange.answer(200, 'application/json', renderOffsets(places, topic, outcome.value));
+    else exchange.asciiJson(200, renderOffsets(places, topic, outcome.value));
     return;
   }
   const outcomes = new Map<number, Outcome>();

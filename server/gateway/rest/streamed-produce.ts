@@ -29,7 +29,6 @@ import { bareRecord, partitionFault, recordTooLarge } from './produce.ts';
 const BATCH_BYTES_GOAL = 256 * 1024;
 /** Lines in builders and appends under way; beyond it the client waits. */
 const HELD_BYTES_MAX = 1024 * 1024;
-const BUILDER_BYTES = 65_536;
 
 /** One partition's lines on their way. */
 interface Lane {
@@ -143,9 +142,9 @@ class LineUpload {
   #lane(partition: number): Lane {
     let lane = this.#lanes.get(partition);
     if (lane === undefined) {
-      const { codec, topic } = this.#plan;
+      const { codec, pool, topic } = this.#plan;
       lane = {
-        batches: new PartitionBatches(partition, codec, topic.batchBytesMax, BUILDER_BYTES),
+        batches: new PartitionBatches(partition, { pool, codec, batchBytesMax: topic.batchBytesMax }),
         firstLine: 0,
         appending: null,
         appendingBytes: 0,

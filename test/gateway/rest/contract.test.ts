@@ -89,3 +89,10 @@ describe('a body', () => {
     expect(operation('alterTopic').body({ config: { a: null } })).toBeNull();
   });
 });
+
+describe('every operation', () => {
+  it.each(contract.operations.map(one => [one.id, one] as const))('%s compiles', (_id, one) => {
+    expect(one.query('no_such_parameter=1')).toMatchObject({ problem: { facts: { field: 'no_such_parameter' } } });
+    expect(() => one.body({})).not.toThrow();
+  });
+});
