@@ -17,46 +17,77 @@ beforeAll(async () => {
   await post(broker.http, '/v1/topics', { name: 't', partition_count: 3 });
   await post(broker.http, '/v1/topics/t/records', { records: [{ value: 1 }, { key: 'k', value_text: 'x' }] });
 });
-afterAll(async () => {
-  expect((await call(broker.http, '/v1/cluster')).status).toBe(200);
-  await broker.stop();
-});
+afterAll(() => broker.stop());
 
 /** An answer as the contract knows it: a problem document of the table, or one of the good statuses. */
 const judge = (answer: Answer): void => {
   if ([200, 201, 202, 204, 207].includes(answer.status)) return;
-  expect(answer.headers['content-type'], answer.text).toBe('application/problem+json');
+  expect(answer.headers['content-type']).toBe('application/problem+json');
   const { code, status, request_id: requestId } = answer.json as { code: string; status: number; request_id: string };
   if (!isErrorCode(code)) throw new Error(`not a code: ${answer.text}`);
   expect(errorTable[code].http).toBe(answer.status);
   expect(status).toBe(answer.status);
   expect(requestId).toBe(answer.headers['request-id']);
-  expect(NEVER.has(code), answer.text).toBe(false);
+  if (NEVER.has(code)) throw new Error(answer.text);
 };
 
 const token = fc.string({ unit: 'binary-ascii', maxLength: 12 }).map(text => encodeURIComponent(text));
 const names = fc.constantFrom(
-  ...['from', 'offset', 'timestamp', 'tail', 'cursor', 'limit', 'max_bytes', 'isolation', 'values', 'partitions'],
-  ...['acks', 'timeout_ms', 'compression', 'envelope', 'key', 'include', 'prefix', 'after', 'internal', 'nope'],
+  'from',
+  'offset',
+  'timestamp',
+  'tail',
+  'cursor',
+  'limit',
+  'max_bytes',
+  'isolation',
+  'values',
+  'partitions',
+  'acks',
+  'timeout_ms',
+  'compression',
+  'envelope',
+  'key',
+  'include',
+  'prefix',
+  'after',
+  'internal',
+  'nope',
 );
 const texts = fc.constantFrom(
-  ...['', '0', '1', '-1', '1e3', '9007199254740991', '9007199254740993', '99999999999999999999', 'earliest', 'latest'],
-  ...[
-    'all',
-    'none',
-    'zstd',
-    'text',
-    'base64',
-    'read_committed',
-    'true',
-    'null',
-    '/a',
-    '~',
-    '0-2',
-    '2-0',
-    '0-9999999999',
-  ],
-  ...['%00', '%ff', '%F0%9F%98%80', '2024-01-01T00:00:00Z', '2024-13-01T00:00:00Z', 'AAAA', '[]', '{}', "'"],
+  '',
+  '0',
+  '1',
+  '-1',
+  '1e3',
+  '9007199254740991',
+  '9007199254740993',
+  '99999999999999999999',
+  'earliest',
+  'latest',
+
+  'all',
+  'none',
+  'zstd',
+  'text',
+  'base64',
+  'read_committed',
+  'true',
+  'null',
+  '/a',
+  '~',
+  '0-2',
+  '2-0',
+  '0-9999999999',
+  '%00',
+  '%ff',
+  '%F0%9F%98%80',
+  '2024-01-01T00:00:00Z',
+  '2024-13-01T00:00:00Z',
+  'AAAA',
+  '[]',
+  '{}',
+  "'",
 );
 const query = fc
   .array(fc.tuple(fc.oneof(names, token), fc.oneof(texts, token)), { maxLength: 4 })
@@ -102,11 +133,13 @@ describe('the REST door', () => {
     await fc.assert(
       fc.asyncProperty(method, path, query, headers, async (verb, at, search, extra) => {
         const answer = await call(broker.http, `${at}${search}`, { method: verb, headers: extra });
-        if (verb === 'HEAD') expect(answer.status).toBeLessThan(500);
-        else judge(answer);
+        expect(answer.status).toBeLessThan(500);
+        // An answer to HEAD has no body to judge.
+        if (verb !== 'HEAD') judge(answer);
       }),
       { numRuns: RUNS * 3 },
     );
+    expect((await call(broker.http, '/v1/cluster')).status).toBe(200);
   });
 
   it('answers any body', async () => {
@@ -122,20 +155,16 @@ describe('the REST door', () => {
       }),
       { numRuns: RUNS * 3 },
     );
+    expect((await call(broker.http, '/v1/cluster')).status).toBe(200);
   });
 
   it('reads back whatever it took', async () => {
-    await fc.assert(
-      fc.asyncProperty(fc.constantFrom('application/json', 'application/x-ndjson', 'text/plain'), async accept => {
-        const answer = await call(broker.http, '/v1/topics/t/records?limit=10000', { headers: { Accept: accept } });
-        expect(answer.status).toBe(200);
-        if (accept === 'application/json') expect(answer.json).toHaveProperty('records');
-        if (accept === 'application/x-ndjson') {
-          for (const line of answer.text.trimEnd().split('\n')) expect(JSON.parse(line)).toHaveProperty('offset');
-        }
-      }),
-      { numRuns: 6 },
-    );
+    const read = (accept: string): Promise<Answer> =>
+      call(broker.http, '/v1/topics/t/records?limit=10000', { headers: { Accept: accept } });
+    expect((await read('application/json')).json).toHaveProperty('records');
+    const lines = (await read('application/x-ndjson')).text.trimEnd().split('\n');
+    for (const line of lines) expect(JSON.parse(line)).toHaveProperty('offset');
+    expect((await read('text/plain')).status).toBe(200);
   });
 
   it('answers or closes on any bytes', async () => {

@@ -49,6 +49,12 @@ export const call = (base: string, path: string, options: Call = {}): Promise<An
     sent.end(options.body);
   });
 
+/** The answer when it has this status; else an error that shows all of it. */
+export const expectStatus = (answer: Answer, status: number): Answer => {
+  if (answer.status !== status) throw new Error(`${answer.status} in place of ${status}: ${answer.text}`);
+  return answer;
+};
+
 export const post = (base: string, path: string, body: unknown, type = 'application/json'): Promise<Answer> => {
   const bytes = typeof body === 'string' || body instanceof Uint8Array ? body : JSON.stringify(body);
   return call(base, path, { method: 'POST', type, body: bytes });

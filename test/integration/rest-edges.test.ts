@@ -148,21 +148,21 @@ describe('routes and methods', () => {
 });
 
 describe('bodies', () => {
+  const refused = { status: 415, code: 'UNSUPPORTED_MEDIA_TYPE' };
   it.each([
-    [{ 'Content-Type': 'application/xml' }, 415],
-    [{ 'Content-Type': 'text/plain; charset=latin1' }, 415],
-    [{ 'Content-Type': 'application/json', 'Content-Encoding': 'gzip' }, 415],
-    [{ 'Content-Type': 'text/plain', 'Content-Encoding': 'br' }, 415],
-    [{ 'Content-Type': 'text/plain; charset="UTF-8"' }, 200],
-    [{ 'Content-Type': 'Text/Plain', 'Content-Encoding': 'identity' }, 200],
-  ])('with %j are answered %i', async (headers, status) => {
+    [{ 'Content-Type': 'application/xml' }, refused],
+    [{ 'Content-Type': 'text/plain; charset=latin1' }, refused],
+    [{ 'Content-Type': 'application/json', 'Content-Encoding': 'gzip' }, refused],
+    [{ 'Content-Type': 'text/plain', 'Content-Encoding': 'br' }, refused],
+    [{ 'Content-Type': 'text/plain; charset="UTF-8"' }, { count: 1 }],
+    [{ 'Content-Type': 'Text/Plain', 'Content-Encoding': 'identity' }, { count: 1 }],
+  ])('with %j are answered %j', async (headers, expected) => {
     const answer = await get('/v1/topics/t/records', {
       method: 'POST',
       body: 'x',
       headers: headers as unknown as Record<string, string>,
     });
-    expect(answer.status).toBe(status);
-    if (status === 415) expect(answer.json).toMatchObject({ code: 'UNSUPPORTED_MEDIA_TYPE' });
+    expect(answer.json).toMatchObject(expected);
   });
 
   it('need a content type', async () => {

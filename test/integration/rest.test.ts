@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { startBroker, type TestBroker } from 'sluice/testing';
 import type { Answer, Call } from './http-call.ts';
-import { call, post } from './http-call.ts';
+import { call, expectStatus, post } from './http-call.ts';
 
 let broker: TestBroker;
 let serial = 0;
@@ -20,7 +20,7 @@ const newTopic = async (partitionCount = 1, config: Record<string, unknown> = {}
   serial += 1;
   const name = `topic-${serial}`;
   const created = await send('/v1/topics', { name, partition_count: partitionCount, config });
-  expect(created.status, created.text).toBe(201);
+  expectStatus(created, 201);
   return name;
 };
 
@@ -37,7 +37,7 @@ interface PageShape {
   readonly high_watermark?: number;
 }
 const page = (answer: Answer): PageShape => {
-  expect(answer.status, answer.text).toBe(200);
+  expectStatus(answer, 200);
   return answer.json as unknown as PageShape;
 };
 
@@ -89,7 +89,7 @@ describe('topics', () => {
     const name = await newTopic(1, { 'retention.ms': 1_000 });
     const body = JSON.stringify({ partition_count: 3, config: { 'retention.ms': null, 'max.message.bytes': 2_000 } });
     const altered = await get(`/v1/topics/${name}`, { method: 'PATCH', type: 'application/json', body });
-    expect(altered.status, altered.text).toBe(200);
+    expectStatus(altered, 200);
     expect(altered.json).toMatchObject({ partition_count: 3, config: { 'max.message.bytes': '2000' } });
     expect(altered.json['config']).not.toHaveProperty('retention.ms');
   });
@@ -205,7 +205,7 @@ describe('producing JSON', () => {
     const name = await newTopic(1, { 'max.message.bytes': 2_000 });
     const records = Array.from({ length: 30 }, (_, index) => ({ value_text: `${index}-${'x'.repeat(300)}` }));
     const answer = await send(`/v1/topics/${name}/records`, { records });
-    expect(answer.status, answer.text).toBe(200);
+    expectStatus(answer, 200);
     const read = page(await get(`/v1/topics/${name}/records`));
     expect(read.records.map(record => record.value_text?.split('-')[0])).toEqual(records.map((_, i) => String(i)));
     const tooLarge = await send(`/v1/topics/${name}/records`, { records: [{ value_text: 'x'.repeat(2_000) }] });
@@ -213,7 +213,7 @@ describe('producing JSON', () => {
     const squeezed = await send(`/v1/topics/${name}/records?compression=gzip`, {
       records: [{ value_text: 'y'.repeat(2_000) }],
     });
-    expect(squeezed.status, squeezed.text).toBe(200);
+    expectStatus(squeezed, 200);
   });
 
   it.each(['none', 'gzip', 'zstd'])('reads back what was compressed with %s', async compression => {
@@ -223,7 +223,7 @@ describe('producing JSON', () => {
       value: { index, pad: 'x'.repeat(90) },
     }));
     const answer = await send(`/v1/topics/${name}/records?compression=${compression}`, { records });
-    expect(answer.status, answer.text).toBe(200);
+    expectStatus(answer, 200);
     const read = page(await get(`/v1/topics/${name}/records?limit=10000`));
     expect(read.records.map(record => record.value)).toEqual(records.map(record => record.value));
   });
@@ -473,7 +473,7 @@ describe('reading', () => {
       timestamp: 1_000 + index,
     }));
     const answer = await send(`/v1/topics/${name}/records`, { records });
-    expect(answer.status, answer.text).toBe(200);
+    expectStatus(answer, 200);
     return name;
   };
   const values = (answer: Answer): unknown[] => page(answer).records.map(record => record.value);
@@ -546,7 +546,7 @@ describe('reading', () => {
     for (let partition = 0; partition < 3; partition++) {
       expect(byPartition.get(partition)).toEqual(Array.from({ length: 10 }, (_, index) => index * 3 + partition));
     }
-    expect(values(await get(`/v1/topics/${name}/records?tail=1`)).toSorted()).toEqual([27, 28, 29]);
+    expect(new Set(values(await get(`/v1/topics/${name}/records?tail=1`)))).toEqual(new Set([27, 28, 29]));
     const some = page(await get(`/v1/topics/${name}/records?partitions=0,2-2`));
     expect(new Set(some.records.map(record => record.partition))).toEqual(new Set([0, 2]));
   });
@@ -643,17 +643,16 @@ describe('reading', () => {
   });
 
   it.each([
-    ['text/event-stream', 406],
-    ['image/png', 406],
-    ['application/json;q=0', 406],
-    ['application/*', 200],
-    ['image/png, */*;q=0.1', 200],
-    ['text/html,application/xhtml+xml,*/*;q=0.8', 200],
-  ])('answers Accept: %s with %i', async (accept, status) => {
+    ['text/event-stream', { status: 406, code: 'NOT_ACCEPTABLE' }],
+    ['image/png', { status: 406, code: 'NOT_ACCEPTABLE' }],
+    ['application/json;q=0', { status: 406, code: 'NOT_ACCEPTABLE' }],
+    ['application/*', { records: [{ value: 0 }] }],
+    ['image/png, */*;q=0.1', { records: [{ value: 0 }] }],
+    ['text/html,application/xhtml+xml,*/*;q=0.8', { records: [{ value: 0 }] }],
+  ])('answers Accept: %s with %j', async (accept, expected) => {
     const name = await filled(1);
     const answer = await get(`/v1/topics/${name}/records`, { headers: { Accept: accept } });
-    expect(answer.status).toBe(status);
-    if (status === 406) expect(answer.json).toMatchObject({ code: 'NOT_ACCEPTABLE' });
+    expect(answer.json).toMatchObject(expected);
   });
 
   it('prefers what the client prefers', async () => {
