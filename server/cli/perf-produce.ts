@@ -6,7 +6,7 @@
 // The last line has Kafka's form, so that figures can be laid side by side.
 
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
-import type { Producer } from '@sluice/client';
+import type { Producer, ProducerRecord } from '@sluice/client';
 import { type ClientContext, withClient } from './client.ts';
 import type { CommandContext } from './command.ts';
 import { LatencySample } from './latency-sample.ts';
@@ -117,11 +117,13 @@ const send = async (run: Run, count: number, sample: LatencySample | null): Prom
   let sent = 0;
   while (sent < count && !interrupted.aborted) {
     const turnEnd = Math.min(count, sent + perTurn);
+    // One look at the clock a turn, not a record.
+    const timestamp = Date.now();
     for (; sent < turnEnd; sent++) {
       if (!producer.hasRoom) await producer.ready();
       const value = payload[sent % payload.length]!;
-      if (sample !== null && sent % sampleEvery === 0) measureOne(run, value, sample);
-      else producer.enqueue({ value });
+      if (sample !== null && sent % sampleEvery === 0) measureOne(run, { value, timestamp }, sample);
+      else producer.enqueue({ value, timestamp });
     }
     run.progress.tick(() => progressLine(sent, recordBytes, (performance.now() - startMs) / 1_000));
     const aheadMs = throughput === null ? 0 : (sent / throughput) * 1_000 - (performance.now() - startMs);
@@ -130,10 +132,10 @@ const send = async (run: Run, count: number, sample: LatencySample | null): Prom
   return sent;
 };
 
-const measureOne = ({ producer, failures }: Run, value: Uint8Array, sample: LatencySample): void => {
+const measureOne = ({ producer, failures }: Run, record: ProducerRecord<Raw, Raw>, sample: LatencySample): void => {
   const handedMs = performance.now();
   producer
-    .enqueue({ value })
+    .enqueue(record)
     .ack()
     .then(
       () => sample.add(performance.now() - handedMs),
@@ -161,7 +163,7 @@ const settingsLine = (settings: Settings, shown: Shown): string => {
   const { topic, records, recordBytes, warmUp, throughput, sampleEvery } = settings;
   const { acks, compression, batchBytes, lingerMs, partitionCount } = shown;
   return (
-    `topic ${topic} (${partitionCount} partitions), ${records} records of ${recordBytes} bytes, acks ${acks}, ` +
+    `topic ${topic} (${partitionCount} ${partitionCount === 1 ? 'partition' : 'partitions'}), ${records} records of ${recordBytes} bytes, acks ${acks}, ` +
     `batch size ${batchBytes}, linger ${lingerMs} ms, compression ${compression}, ${IN_FLIGHT} batches in flight, ` +
     `throughput ${throughput ?? 'unlimited'}; figures leave out the first ${warmUp} records (warm-up), ` +
     `latency of every ${sampleEvery === 1 ? '' : `${sampleEvery}. `}record\n`

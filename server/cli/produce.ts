@@ -14,6 +14,7 @@ import type { CommandContext } from './command.ts';
 import { DeliveryLog } from './delivery-log.ts';
 import { CommandFailure, failure } from './failure.ts';
 import { readLines } from './line-reader.ts';
+import { Progress } from './progress.ts';
 import { jsonForm, type LineForm, type LineRecord, recordForm, textForm } from './record-form.ts';
 import { outputForm } from './result.ts';
 
@@ -21,9 +22,21 @@ type Raw = Uint8Array | string;
 
 const FILE_READ_BYTES = 256 * 1024;
 
+/** Less than a program's default: each record of a few bytes also keeps its ticket alive until it is answered. */
+const BUFFER_BYTES_MAX = 8 * 1024 * 1024;
+
 const acksOf = { all: 'all', '1': 'leader', '0': 'none' } as const;
 
 export const produce = (context: CommandContext): Promise<number> => withClient(context, produceLines);
+
+interface Sending {
+  readonly input: Readable;
+  readonly toRecord: (line: Uint8Array, number: number) => LineRecord;
+  readonly producer: Producer<Raw, Raw>;
+  readonly log: DeliveryLog;
+  /** Null where somebody types the lines and sees them. */
+  readonly progress: Progress | null;
+}
 
 const produceLines = async (context: ClientContext): Promise<number> => {
   const { invocation, terminal, client } = context;
@@ -34,44 +47,48 @@ const produceLines = async (context: ClientContext): Promise<number> => {
   // Told before anybody types or pipes a line.
   await client.admin.describeTopic(topic, { signal: terminal.interrupted });
   const input = await openInput(context);
-  const stopReading = (): void => void input.destroy();
-  if (terminal.interrupted.aborted) stopReading();
-  terminal.interrupted.addEventListener('abort', stopReading, { once: true });
   const printer = deliveryPrinter(context);
   const log = new DeliveryLog(deliveries => printer.print(deliveries));
-  const producer = client.producer({ topic, acks, compression });
-  let fault: unknown = null;
-  try {
-    await printer.begin();
-    // Knowing the topic, the producer refuses a record that cannot be written as it is handed over, before the next line.
-    await producer.ready({ signal: terminal.interrupted });
-    await sendLines(input, toRecord, producer, log);
-  } catch (error) {
-    // Ctrl-C took the input away: an end like any other.
-    fault = terminal.interrupted.aborted ? null : error;
-  } finally {
-    terminal.interrupted.removeEventListener('abort', stopReading);
-    input.destroy();
-  }
-  await producer.drain().catch((error: unknown) => {
-    // Told with its line by the log, which asked every ticket.
-    fault ??= error;
-  });
-  await log.end();
+  const isTyped = input === terminal.input && terminal.input.isTTY === true;
+  const progress = isTyped ? null : new Progress(terminal);
+  const producer = client.producer({ topic, acks, compression, bufferBytesMax: BUFFER_BYTES_MAX });
+  await printer.begin();
+  const fault = await sendAll({ input, toRecord, producer, log, progress }, terminal.interrupted);
   await printer.end();
+  progress?.end();
   if (log.failure !== null) throw deliveryFailure(log.failure.line, log.failure.error, log.written);
   if (fault !== null) throw inputFailure(fault, log.written);
   terminal.note(`${records(log.written)} ${acks === 'none' ? 'sent, unconfirmed,' : 'written'} to ${topic}\n`);
   return 0;
 };
 
+/** Sends until the input ends, however it does, and waits for the answers. What went wrong, or null. */
+const sendAll = async (sending: Sending, interrupted: AbortSignal): Promise<unknown> => {
+  const { input, producer, log } = sending;
+  let fault: unknown = null;
+  const stopReading = (): void => void input.destroy();
+  if (interrupted.aborted) stopReading();
+  interrupted.addEventListener('abort', stopReading, { once: true });
+  try {
+    // Knowing the topic, the producer refuses a record that cannot be written as it is handed over, before the next line.
+    await producer.ready({ signal: interrupted });
+    await sendLines(sending);
+  } catch (error) {
+    // Ctrl-C took the input away: an end like any other.
+    fault = interrupted.aborted ? null : error;
+  }
+  interrupted.removeEventListener('abort', stopReading);
+  input.destroy();
+  await producer.drain().catch((error: unknown) => {
+    // Told with its line by the log, which asked every ticket.
+    fault ??= error;
+  });
+  await log.end();
+  return fault;
+};
+
 /** Ends early when a delivery failed: the rest would only fail as well, or be written behind a gap. */
-const sendLines = async (
-  input: Readable,
-  toRecord: (line: Uint8Array, number: number) => LineRecord,
-  producer: Producer<Raw, Raw>,
-  log: DeliveryLog,
-): Promise<void> => {
+const sendLines = async ({ input, toRecord, producer, log, progress }: Sending): Promise<void> => {
   let number = 0;
   for await (const lines of readLines(input, LINE_BYTES_MAX)) {
     const firstLine = number + 1;
@@ -87,6 +104,7 @@ const sendLines = async (
       log.add(tickets, firstLine);
     }
     if (log.failure !== null) return;
+    progress?.tick(() => `${records(log.written)} written`);
   }
 };
 
