@@ -33,13 +33,15 @@ export class DamageMap {
     return this.#ranges.find(range => range.from <= offset && offset < range.to) ?? null;
   }
 
-  /** Where reading behind the damage in that file can begin at the latest, for an offset at or behind `to`; 0 where nothing is damaged. */
-  resumePosition(file: string, offset: Offset): number {
-    let position = 0;
+  /** The first batch behind the last damage in that file below an offset: where reading can begin. Null where nothing is damaged. */
+  resumeBefore(file: string, offset: Offset): { readonly position: number; readonly offset: Offset } | null {
+    let resume: { readonly position: number; readonly offset: Offset } | null = null;
     for (const range of this.#ranges) {
-      if (range.file === file && range.to <= offset) position = Math.max(position, range.toPosition ?? 0);
+      if (range.file !== file || range.to > offset || range.toPosition === null) continue;
+      if (resume === null || range.toPosition > resume.position)
+        resume = { position: range.toPosition, offset: range.to };
     }
-    return position;
+    return resume;
   }
 
   /** Forgets what lies wholly below the offset, after the log start moved. */

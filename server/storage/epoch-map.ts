@@ -39,6 +39,20 @@ export class EpochMap {
     return epoch;
   }
 
+  /**
+   * Whether a batch of the epoch may begin at the offset. An epoch start spans no offset, so the epoch after it may begin
+   * at the same one.
+   */
+  fits(epoch: number, offset: Offset): boolean {
+    const next = this.#entries.findIndex(entry => entry.epoch > epoch);
+    const own = (next < 0 ? this.#entries.length : next) - 1;
+    const entry = this.#entries[own];
+    if (entry === undefined ? epoch !== 0 : entry.epoch !== epoch) return false;
+    if (entry !== undefined && offset <= entry.startOffset) return offset === entry.startOffset;
+    const following = this.#entries[own + 1];
+    return following === undefined || offset < following.startOffset;
+  }
+
   /** Drops epochs that begin at or above the offset; true when there were any, and the checkpoint has to be written again. */
   cut(offset: Offset): boolean {
     const kept = this.#entries.filter(entry => entry.startOffset < offset);

@@ -42,6 +42,23 @@ export const writeIndexFile = async (disk: Disk, path: string, index: SparseInde
   }
 };
 
+/** As writeIndexFile, where a disk that takes no index (full, say) must not keep the log from being read. */
+export const saveIndexFile = async (
+  context: { readonly disk: Disk; readonly logger: Logger },
+  path: string,
+  index: SparseIndex,
+): Promise<void> => {
+  try {
+    await writeIndexFile(context.disk, path, index);
+  } catch (fault) {
+    if (!(fault instanceof DiskFault)) throw fault;
+    context.logger.warn(
+      { file: path, fault: fault.message },
+      'an index could not be written: it is built again when needed',
+    );
+  }
+};
+
 export class IndexCache {
   readonly #options: IndexCacheOptions;
   /** In order of last use. */
@@ -103,7 +120,7 @@ export class IndexCache {
 
   /** Builds both indexes of a sealed segment from its batches and writes them. */
   async rebuild(segment: Segment, indexInterval: number): Promise<SegmentIndexes> {
-    const { disk, files } = this.#options;
+    const { files } = this.#options;
     const fresh = new Segment('', segment.baseOffset);
     await files.use(segment.logPath, file =>
       scanBatches(
@@ -112,16 +129,15 @@ export class IndexCache {
           position: 0,
           baseOffset: segment.baseOffset,
           endPosition: segment.byteLength,
-          leaderEpoch: 0,
-          verify: 'crc',
+          epochs: null,
         },
         { onBatch: (buffer, at, batchBytes) => fresh.noteBatch(buffer, at, { batchBytes, indexInterval }) },
       ),
     );
     fresh.noteSealed();
     const indexes = fresh.indexes!;
-    await writeIndexFile(disk, segment.offsetIndexPath, indexes.offsets);
-    await writeIndexFile(disk, segment.timeIndexPath, indexes.times);
+    await saveIndexFile(this.#options, segment.offsetIndexPath, indexes.offsets);
+    await saveIndexFile(this.#options, segment.timeIndexPath, indexes.times);
     return indexes;
   }
 

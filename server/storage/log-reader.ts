@@ -19,6 +19,7 @@ import type { DamagedRange, DamageMap } from './damage.ts';
 import type { EpochMap } from './epoch-map.ts';
 import type { LogContext } from './log-context.ts';
 import { findBatchBehind, STORED_BATCH_BYTES_MAX, walkBatches } from './log-scan.ts';
+import type { OffsetIndex } from './offset-index.ts';
 import type { Segment } from './segment.ts';
 import type { LogTail } from './tail-cache.ts';
 
@@ -50,6 +51,27 @@ export interface LogView {
   startOffset(): Offset;
   durableOffset(): Offset;
   indexInterval(): number;
+}
+
+/** What tells that the batch at a position belongs there: an index entry names its last offset, the walk its first. */
+type Expected = { readonly baseOffset: number } | { readonly lastOffset: number };
+
+interface ScanStart {
+  /** The index entry that the position comes from; -1 when it does not come from one. */
+  readonly entry: number;
+  readonly position: number;
+  readonly expected: Expected;
+}
+
+interface Taken {
+  readonly batches: readonly Uint8Array[];
+  /** Bytes of good batches, taken or passed over. */
+  readonly consumed: number;
+  /** The offset that belongs behind them; -1 when that is not known. */
+  readonly next: number;
+  readonly needed: number;
+  readonly end: 'more' | 'limit' | 'fault';
+  readonly reason: string | null;
 }
 
 export class LogReader {
@@ -103,53 +125,59 @@ export class LogReader {
     return { kind: 'batches', batches: [] };
   }
 
+  /** Where a scan can begin, with the index entry before the offset or the end of known damage, whichever is later. */
+  #scanStart(segment: Segment, offsets: OffsetIndex, { entry, from }: { entry: number; from: Offset }): ScanStart {
+    const position = entry < 0 ? 0 : offsets.position(entry);
+    const resume = this.#view.damage.resumeBefore(segment.logPath, from);
+    if (resume !== null && resume.position >= position) {
+      return { entry: -1, position: resume.position, expected: { baseOffset: resume.offset } };
+    }
+    if (entry < 0) return { entry, position, expected: { baseOffset: segment.baseOffset } };
+    return { entry, position, expected: { lastOffset: segment.baseOffset + offsets.relativeOffset(entry) } };
+  }
+
   async #readFromSegment(segment: Segment, from: Offset, limits: ReadLimits): Promise<ReadOutcome> {
     const { indexCache, files } = this.#context;
     const { offsets } = await indexCache.indexesOf(segment, this.#view.indexInterval());
-    let entry = offsets.floor(from - segment.baseOffset);
-    const resume = this.#view.damage.resumePosition(segment.logPath, from);
-    let position = Math.max(entry < 0 ? 0 : offsets.position(entry), resume);
-    let expected: number = entry < 0 ? segment.baseOffset : -1;
+    let { entry, position, expected } = this.#scanStart(segment, offsets, {
+      entry: offsets.floor(from - segment.baseOffset),
+      from,
+    });
     let wanted = Math.max(limits.bytesMax, DISK_READ_BYTES_MIN);
     return files.use(segment.logPath, async (file): Promise<ReadOutcome> => {
       while (position < segment.writtenBytes) {
-        const buffer = Buffer.allocUnsafeSlow(Math.min(wanted, segment.writtenBytes - position));
+        const roomBytes = segment.writtenBytes - position;
+        const wish = { from, limits, expected, roomBytes };
+        const buffer = Buffer.allocUnsafeSlow(Math.min(wanted, roomBytes));
         const filled = await file.read(buffer, position);
-        const taken = this.#takeBatches(buffer.subarray(0, filled), { from, limits, expected });
+        const taken = this.#takeBatches(buffer.subarray(0, filled), wish);
         if (taken.batches.length > 0) return { kind: 'batches', batches: taken.batches };
         if (taken.end === 'limit') return { kind: 'batches', batches: [] };
         if (taken.end === 'fault' || filled < buffer.length) {
           const again = Buffer.allocUnsafeSlow(buffer.length);
           // Once more from the disk, in case the first answer was a stray one; then it is damage.
-          const second = this.#takeBatches(again.subarray(0, await file.read(again, position)), {
-            from,
-            limits,
-            expected,
-          });
+          const second = this.#takeBatches(again.subarray(0, await file.read(again, position)), wish);
           if (second.batches.length > 0) return { kind: 'batches', batches: second.batches };
-          if (second.next < 0 && entry >= 0 && position > resume) {
+          if (second.consumed === 0 && entry >= 0 && 'lastOffset' in expected) {
             // An index entry does not say where its batch begins in offsets: come from the one before.
-            entry--;
-            position = Math.max(entry < 0 ? 0 : offsets.position(entry), resume);
-            expected = entry < 0 ? segment.baseOffset : -1;
+            ({ entry, position, expected } = this.#scanStart(segment, offsets, { entry: entry - 1, from }));
             continue;
           }
-          const at = position + second.consumed;
           const range = await this.#noteDamage(segment, file, {
-            from: Math.max(second.next, segment.baseOffset),
-            position: at,
+            from: second.next,
+            position: position + second.consumed,
             reason: second.reason ?? 'the file is shorter than what was written',
           });
           if (range.from <= from && from < range.to) return { kind: 'damaged', range };
           // The damage lies before what was asked for: read on behind it.
           if (range.toPosition === null || range.toPosition <= position) return { kind: 'batches', batches: [] };
           position = range.toPosition;
-          expected = range.to;
+          expected = { baseOffset: range.to };
           continue;
         }
         position += taken.consumed;
-        expected = taken.next;
-        if (taken.consumed === 0) wanted = Math.max(wanted * 2, taken.needed);
+        if (taken.consumed > 0) expected = { baseOffset: taken.next };
+        else wanted = Math.max(wanted * 2, taken.needed);
       }
       return { kind: 'batches', batches: [] };
     });
@@ -158,50 +186,55 @@ export class LogReader {
   /** Batches of a piece of the file that cover `from` and lie below the limits; each is checked. */
   #takeBatches(
     piece: Uint8Array,
-    wish: { readonly from: Offset; readonly limits: ReadLimits; readonly expected: number },
-  ): {
-    readonly batches: readonly Uint8Array[];
-    readonly consumed: number;
-    readonly next: number;
-    readonly needed: number;
-    readonly end: 'more' | 'limit' | 'fault';
-    readonly reason: string | null;
-  } {
+    wish: {
+      readonly from: Offset;
+      readonly limits: ReadLimits;
+      readonly expected: Expected;
+      /** From the start of the piece to the end of what was written. */
+      readonly roomBytes: number;
+    },
+  ): Taken {
     const batches: Uint8Array[] = [];
     const { from, limits } = wish;
     let at = 0;
-    let next = wish.expected;
-    let taken = 0;
+    let { expected } = wish;
+    let takenBytes = 0;
+    const ended = (end: Taken['end'], reason: string | null, needed = 0): Taken => ({
+      batches,
+      consumed: at,
+      next: 'baseOffset' in expected ? expected.baseOffset : -1,
+      needed,
+      end,
+      reason,
+    });
     while (at < piece.length) {
       const inspection = inspectBatch(piece, at, { bytesMax: STORED_BATCH_BYTES_MAX, verifyCrc: true });
       if (!inspection.ok) {
-        if (inspection.fault.kind === 'incomplete') {
-          return { batches, consumed: at, next, needed: inspection.fault.needed, end: 'more', reason: null };
+        if (inspection.fault.kind !== 'incomplete') {
+          return ended('fault', `${inspection.fault.kind}: ${inspection.fault.detail}`);
         }
-        const reason = `${inspection.fault.kind}: ${inspection.fault.detail}`;
-        return { batches, consumed: at, next, needed: 0, end: 'fault', reason };
+        const { needed } = inspection.fault;
+        if (at + needed <= wish.roomBytes) return ended('more', null, needed);
+        return ended('fault', `length: a batch of ${needed} bytes reaches beyond the end`);
       }
       const baseOffset = readBaseOffset(piece, at);
       const lastOffset = readLastOffset(piece, at);
-      const epoch = this.#view.epochs.epochAt(offset(baseOffset));
-      if (baseOffset < next || readLeaderEpoch(piece, at) !== epoch) {
-        const reason = `offset ${baseOffset} and epoch ${readLeaderEpoch(piece, at)} where ${next} and ${epoch} belong`;
-        return { batches, consumed: at, next, needed: 0, end: 'fault', reason };
+      const epoch = readLeaderEpoch(piece, at);
+      const isInPlace =
+        'baseOffset' in expected ? baseOffset === expected.baseOffset : lastOffset === expected.lastOffset;
+      if (!isInPlace || !this.#view.epochs.fits(epoch, offset(baseOffset))) {
+        return ended('fault', `offset ${baseOffset} and epoch ${epoch} do not belong here`);
       }
-      if (lastOffset >= limits.endMax) {
-        return { batches, consumed: at, next, needed: 0, end: 'limit', reason: null };
-      }
+      if (lastOffset >= limits.endMax) return ended('limit', null);
       if (lastOffset >= from && lastOffset >= baseOffset) {
-        if (batches.length > 0 && taken + inspection.byteLength > limits.bytesMax) {
-          return { batches, consumed: at, next, needed: 0, end: 'limit', reason: null };
-        }
+        if (batches.length > 0 && takenBytes + inspection.byteLength > limits.bytesMax) return ended('limit', null);
         batches.push(piece.subarray(at, at + inspection.byteLength));
-        taken += inspection.byteLength;
+        takenBytes += inspection.byteLength;
       }
       at += inspection.byteLength;
-      next = lastOffset + 1;
+      expected = { baseOffset: lastOffset + 1 };
     }
-    return { batches, consumed: at, next, needed: 0, end: 'more', reason: null };
+    return ended('more', null);
   }
 
   async #noteDamage(

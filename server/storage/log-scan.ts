@@ -1,5 +1,6 @@
 // Walking over the batches of a file, from a position at which a batch is known to begin.
 
+import { offset } from '@sluice/protocol/ids';
 import {
   readBaseOffset,
   readBatchBytes,
@@ -12,6 +13,7 @@ import {
   inspectBatch,
 } from '@sluice/protocol/record';
 import type { DiskFile } from '../io/disk.ts';
+import type { EpochMap } from './epoch-map.ts';
 import type { FilePool } from './file-pool.ts';
 import type { Segment } from './segment.ts';
 
@@ -28,17 +30,14 @@ export interface ScanFrom {
   readonly baseOffset: number;
   /** Scan up to here: the file's length, or less. */
   readonly endPosition: number;
-  /** The lowest leader epoch that may follow. */
-  readonly leaderEpoch: number;
-  /** `header` trusts the contents (they were checked before they were synced). */
-  readonly verify: 'header' | 'crc';
+  /** Which leader epoch belongs to which offset; null while that is what is being found out. */
+  readonly epochs: EpochMap | null;
 }
 
 /** Where the scan ended: at a clean end, or at the first thing that is no batch in its place. */
 export interface ScanEnd {
   readonly position: number;
   readonly endOffset: number;
-  readonly leaderEpoch: number;
   /** Null for a clean end. */
   readonly fault: string | null;
 }
@@ -56,28 +55,30 @@ export interface Scan {
 const judge = (
   buffer: Uint8Array,
   at: number,
-  expected: { readonly baseOffset: number; readonly leaderEpoch: number; readonly verify: 'header' | 'crc' },
+  expected: { readonly baseOffset: number; readonly epochs: EpochMap | null },
 ): { readonly bytes: number } | { readonly needed: number } | { readonly fault: string } => {
   const inspection = inspectBatch(buffer, at, {
     bytesMax: STORED_BATCH_BYTES_MAX,
-    verifyCrc: expected.verify === 'crc',
+    verifyCrc: true,
   });
   if (!inspection.ok) {
     if (inspection.fault.kind === 'incomplete') return { needed: inspection.fault.needed };
     return { fault: `${inspection.fault.kind}: ${inspection.fault.detail}` };
   }
   const baseOffset = readBaseOffset(buffer, at);
-  // Compaction leaves gaps, so an offset may be higher than expected, never lower.
-  if (baseOffset < expected.baseOffset) {
+  // Offset and epoch lie outside the CRC: that they are the ones that belong here is all that vouches for them.
+  if (baseOffset !== expected.baseOffset) {
     return { fault: `base offset ${baseOffset} where ${expected.baseOffset} is expected` };
   }
   const epoch = readLeaderEpoch(buffer, at);
-  if (epoch < expected.leaderEpoch) return { fault: `leader epoch ${epoch} after ${expected.leaderEpoch}` };
+  if (expected.epochs !== null && !expected.epochs.fits(epoch, offset(baseOffset))) {
+    return { fault: `leader epoch ${epoch} does not belong to offset ${baseOffset}` };
+  }
   return { bytes: inspection.byteLength };
 };
 
 export const scanBatches = async (file: DiskFile, from: ScanFrom, scan: Scan): Promise<ScanEnd> => {
-  let { position, baseOffset: endOffset, leaderEpoch } = from;
+  let { position, baseOffset: endOffset } = from;
   let chunkBytes = CHUNK_BYTES;
   while (position < from.endPosition) {
     const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, from.endPosition - position));
@@ -87,7 +88,7 @@ export const scanBatches = async (file: DiskFile, from: ScanFrom, scan: Scan): P
     let fault: string | null = null;
     chunkBytes = CHUNK_BYTES;
     while (at < chunk.length) {
-      const verdict = judge(chunk, at, { baseOffset: endOffset, leaderEpoch, verify: from.verify });
+      const verdict = judge(chunk, at, { baseOffset: endOffset, epochs: from.epochs });
       if ('fault' in verdict) {
         fault = verdict.fault;
         break;
@@ -102,16 +103,15 @@ export const scanBatches = async (file: DiskFile, from: ScanFrom, scan: Scan): P
       }
       scan.onBatch(chunk, at, verdict.bytes);
       endOffset = readLastOffset(chunk, at) + 1;
-      leaderEpoch = readLeaderEpoch(chunk, at);
       at += verdict.bytes;
     }
     if (at > 0 && scan.onChunk !== undefined) await scan.onChunk(chunk.subarray(0, at), position);
     position += at;
-    if (fault !== null) return { position, endOffset, leaderEpoch, fault };
+    if (fault !== null) return { position, endOffset, fault };
     if (filled === 0) break;
   }
   const fault = position < from.endPosition ? 'the file ends early' : null;
-  return { position, endOffset, leaderEpoch, fault };
+  return { position, endOffset, fault };
 };
 
 export interface FoundBatch {

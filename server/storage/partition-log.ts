@@ -381,7 +381,8 @@ export class PartitionLog {
 
   /** Creates the file of a new segment, after the one before it was synced and sealed. */
   async #prepareSegment(segment: Segment): Promise<void> {
-    if (this.#epochsChanged) {
+    // Written before the first record even when it is empty: a checkpoint that is missing costs a scan of the whole log.
+    if (this.#epochsChanged || (!segment.exists && segment === this.#segments[0])) {
       this.#epochsChanged = false;
       await replaceSmallFile(this.#context.disk, path.join(this.directory, EPOCH_CHECKPOINT), this.#epochs.format());
     }

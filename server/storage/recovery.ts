@@ -10,13 +10,19 @@
 
 import path from 'node:path';
 import { leaderEpoch, offset, type Offset } from '@sluice/protocol/ids';
-import { crc32cContinue, readBaseOffset, readLeaderEpoch } from '@sluice/protocol/record';
+import {
+  BATCH_HEADER_BYTES,
+  crc32cContinue,
+  readBaseOffset,
+  readLastOffset,
+  readLeaderEpoch,
+} from '@sluice/protocol/record';
 import { unreachable } from '../base/assert.ts';
 import { GATHER_BYTES_MAX } from '../base/limits.ts';
 import { DiskFault, type DiskFile } from '../io/disk.ts';
 import { DamageMap } from './damage.ts';
 import { EpochMap } from './epoch-map.ts';
-import { writeIndexFile } from './index-cache.ts';
+import { saveIndexFile } from './index-cache.ts';
 import type { LogContext } from './log-context.ts';
 import type { LogMarks, SyncPoint } from './log-marks.ts';
 import { findBatchBehind, scanBatches, type ScanEnd } from './log-scan.ts';
@@ -80,9 +86,9 @@ class Recovery {
   async run(): Promise<RecoveredLog> {
     const { directory, marks } = this.#request;
     const startOffset = marks.logStart();
-    await this.#loadEpochs();
     const segments = await this.#listSegments();
     await this.#removeBelow(segments, startOffset);
+    await this.#loadEpochs(segments);
     for (const [index, segment] of segments.entries()) {
       const next = segments[index + 1];
       if (next === undefined) await this.#openLast(segment);
@@ -114,14 +120,34 @@ class Recovery {
     };
   }
 
-  async #loadEpochs(): Promise<void> {
-    const text = await readSmallFile(this.#context.disk, path.join(this.#request.directory, EPOCH_CHECKPOINT));
-    if (text === null) return;
-    const parsed = EpochMap.parse(text);
-    if (parsed === null) {
-      this.#context.logger.warn({ directory: this.#request.directory }, 'the leader epoch checkpoint is not readable');
-    } else {
+  async #loadEpochs(segments: readonly Segment[]): Promise<void> {
+    const { disk, files, logger } = this.#context;
+    const { directory } = this.#request;
+    const text = await readSmallFile(disk, path.join(directory, EPOCH_CHECKPOINT));
+    const parsed = text === null ? null : EpochMap.parse(text);
+    if (parsed !== null) {
       this.#epochs = parsed;
+      return;
+    }
+    if (segments.length === 0) return;
+    logger.warn(
+      { directory },
+      'the leader epoch checkpoint is missing or not readable: building it again from the log',
+    );
+    for (const segment of segments) {
+      const from = { position: 0, baseOffset: segment.baseOffset, endPosition: segment.byteLength };
+      await files.use(segment.logPath, file =>
+        scanBatches(
+          file,
+          { ...from, epochs: null },
+          {
+            onBatch: (buffer, at) => {
+              const epoch = readLeaderEpoch(buffer, at);
+              if (epoch > 0) this.#epochs.note(leaderEpoch(epoch), offset(readBaseOffset(buffer, at)));
+            },
+          },
+        ),
+      );
     }
   }
 
@@ -197,56 +223,76 @@ class Recovery {
     }
     // Not sealed on record (the crash came first) or not as it was: every batch is looked at.
     segment.indexes = new Segment('', segment.baseOffset).indexes;
-    const end = await this.#scanAll(segment);
+    const isWhole = await this.#scanAll(segment, nextBase);
     segment.noteSealed();
     segment.writtenLatest = segment.latest;
-    const expectedEnd = mark?.endOffset ?? nextBase;
-    if (end.fault !== null || end.endOffset < expectedEnd) {
-      this.#corrupt(segment, {
-        from: end.endOffset,
-        to: nextBase,
-        position: end.position,
-        reason: end.fault ?? 'the file is shorter than what was synced',
-      });
-    } else if (end.endOffset < nextBase) {
-      this.#corrupt(segment, {
-        from: end.endOffset,
-        to: nextBase,
-        position: end.position,
-        reason: 'a segment is missing',
-      });
-    }
-    await writeIndexFile(this.#context.disk, segment.offsetIndexPath, segment.indexes!.offsets);
-    await writeIndexFile(this.#context.disk, segment.timeIndexPath, segment.indexes!.times);
+    await saveIndexFile(this.#context, segment.offsetIndexPath, segment.indexes!.offsets);
+    await saveIndexFile(this.#context, segment.timeIndexPath, segment.indexes!.times);
     segment.indexes = null;
-    if (mark === null && end.fault === null) {
+    if (mark === null && isWhole) {
       this.#marks.setSealed({
         baseOffset: segment.baseOffset,
         endOffset: segment.endOffset,
         byteLength: segment.byteLength,
         crc: segment.crc,
-        latestTimestamp: segment.latest.timestamp,
+        latestTimestamp: Number.isFinite(segment.latest.timestamp) ? segment.latest.timestamp : -1,
         latestOffset: segment.latest.lastOffset,
       });
     }
   }
 
-  /** Scans from the segment's start with every check, noting batches, indexes and the CRC, up to the first fault. */
-  async #scanAll(segment: Segment): Promise<ScanEnd> {
+  /** Scans from the segment's start with every check, noting batches, indexes and the CRC; answers whether all is whole. */
+  async #scanAll(segment: Segment, endOffset: Offset): Promise<boolean> {
     const endPosition = segment.byteLength;
     segment.byteLength = 0;
     segment.crc = 0;
-    const end = await this.#context.files.use(segment.logPath, file =>
-      this.#scan(segment, file, { position: 0, endPosition, verify: 'crc', rewrite: false }),
+    const isWhole = await this.#context.files.use(segment.logPath, file =>
+      this.#scanSynced(segment, file, { position: 0, endPosition, endOffset }),
     );
     segment.byteLength = endPosition;
-    return end;
+    return isWhole;
+  }
+
+  /**
+   * Scans what was synced. What is no batch in its place is named as damage, up to the next good batch behind it or to
+   * `endOffset`; answers whether there was none.
+   */
+  async #scanSynced(
+    segment: Segment,
+    file: DiskFile,
+    how: { position: number; endPosition: number; endOffset: Offset },
+  ): Promise<boolean> {
+    const { endPosition, endOffset } = how;
+    let { position } = how;
+    for (let isWhole = true; ; isWhole = false) {
+      const end = await this.#scan(segment, file, { position, endPosition, rewrite: false });
+      if (end.fault === null && end.endOffset >= endOffset) return isWhole;
+      const behind =
+        end.fault === null
+          ? null
+          : await findBatchBehind(file, end.position + 1, {
+              endPosition,
+              offsetMin: end.endOffset + 1,
+              offsetMax: endOffset - 1,
+            });
+      this.#corrupt(segment, {
+        from: end.endOffset,
+        to: behind?.baseOffset ?? endOffset,
+        position: end.position,
+        ...(behind === null ? {} : { toPosition: behind.position }),
+        reason: end.fault ?? `what was synced up to offset ${endOffset} ends at ${end.endOffset}`,
+      });
+      if (behind === null) return false;
+      segment.byteLength = behind.position;
+      segment.endOffset = offset(behind.baseOffset);
+      ({ position } = behind);
+    }
   }
 
   async #scan(
     segment: Segment,
     file: DiskFile,
-    how: { position: number; endPosition: number; verify: 'header' | 'crc'; rewrite: boolean },
+    how: { position: number; endPosition: number; rewrite: boolean },
   ): Promise<ScanEnd> {
     const indexInterval = this.#request.indexInterval;
     return scanBatches(
@@ -255,17 +301,14 @@ class Recovery {
         position: how.position,
         baseOffset: segment.endOffset,
         endPosition: how.endPosition,
-        leaderEpoch: this.#epochs.epochAt(segment.endOffset),
-        verify: how.verify,
+        epochs: this.#epochs,
       },
       {
         onBatch: (buffer, at, batchBytes) => {
-          const epoch = readLeaderEpoch(buffer, at);
-          if (epoch > 0) this.#epochs.note(leaderEpoch(epoch), offset(readBaseOffset(buffer, at)));
           segment.noteBatch(buffer, at, { batchBytes, indexInterval });
         },
         onChunk: async (bytes, position) => {
-          if (how.verify === 'crc') segment.crc = crc32cContinue(segment.crc, bytes);
+          segment.crc = crc32cContinue(segment.crc, bytes);
           if (how.rewrite) await rewrite(file, bytes, position);
         },
       },
@@ -293,63 +336,37 @@ class Recovery {
     file: DiskFile,
     facts: { readonly fileBytes: number; readonly point: SyncPoint },
   ): Promise<void> {
-    const end = await this.#scan(segment, file, {
+    const { fileBytes, point } = facts;
+    await this.#scanSynced(segment, file, {
       position: 0,
-      endPosition: facts.fileBytes,
-      verify: 'crc',
-      rewrite: false,
+      endPosition: fileBytes,
+      endOffset: point.endOffset,
     });
-    segment.byteLength = facts.fileBytes;
+    segment.byteLength = fileBytes;
     segment.noteSealed();
-    this.#corrupt(segment, {
-      from: end.endOffset,
-      to: facts.point.endOffset,
-      position: end.position,
-      reason: end.fault ?? 'the file is shorter than what was synced',
-    });
-    await writeIndexFile(this.#context.disk, segment.offsetIndexPath, segment.indexes!.offsets);
-    await writeIndexFile(this.#context.disk, segment.timeIndexPath, segment.indexes!.times);
+    segment.writtenLatest = segment.latest;
+    await saveIndexFile(this.#context, segment.offsetIndexPath, segment.indexes!.offsets);
+    await saveIndexFile(this.#context, segment.timeIndexPath, segment.indexes!.times);
     segment.indexes = null;
   }
 
-  /** Takes over what the sync point vouches for: the indexes as far as they are good, and headers behind their last entry. */
+  /** Takes over what the sync point vouches for. Indexes are trusted as far as they are good; behind their last entry the log is walked. */
   async #walkSynced(segment: Segment, file: DiskFile, point: SyncPoint): Promise<void> {
     const { offsets, times } = segment.indexes!;
     const span = point.endOffset - segment.baseOffset;
     offsets.loadTrusted(await this.#readIndex(segment.offsetIndexPath), point.position);
     if (offsets.count > 0 && offsets.relativeOffset(offsets.count - 1) >= span) offsets.keep(0);
     times.loadTrusted(await this.#readIndex(segment.timeIndexPath), span);
-    const last = offsets.count - 1;
-    if (last >= 0) {
-      // The entry's batch itself is walked again: its length is not in the index.
-      const position = offsets.position(last);
-      const lastOffset = offsets.relativeOffset(last) + segment.baseOffset;
-      offsets.cut(lastOffset - segment.baseOffset);
-      segment.byteLength = position;
-      segment.bytesSinceIndexEntry = this.#request.indexInterval + 1;
-      const head = Buffer.alloc(8);
-      await file.read(head, position);
-      segment.endOffset = offset(Math.min(Math.max(readBaseOffset(head, 0), segment.baseOffset), lastOffset));
-    }
+    const resumed = await this.#resumeAtLastEntry(segment, file);
     times.cut(segment.endOffset - segment.baseOffset);
     const timesBefore = times.count;
-    const end = await this.#scan(segment, file, {
+    await this.#scanSynced(segment, file, {
       position: segment.byteLength,
       endPosition: point.position,
-      verify: 'header',
-      rewrite: false,
+      endOffset: point.endOffset,
     });
     // What is newest before the walked part is not known, so the walk dates nothing: a missing entry only costs scanning.
-    times.keep(timesBefore);
-    if (end.fault !== null || end.endOffset !== point.endOffset) {
-      this.#corrupt(segment, {
-        from: end.endOffset,
-        to: point.endOffset,
-        position: end.position,
-        toPosition: point.position,
-        reason: end.fault ?? `the synced part ends at offset ${end.endOffset} instead of ${point.endOffset}`,
-      });
-    }
+    if (resumed) times.keep(timesBefore);
     segment.byteLength = point.position;
     segment.endOffset = point.endOffset;
     segment.crc = point.crc;
@@ -359,13 +376,38 @@ class Recovery {
     segment.firstTimestamp = point.latestOffset < 0 || point.firstTimestamp < 0 ? null : point.firstTimestamp;
   }
 
+  /**
+   * Makes the batch of the last index entry the end of the segment, to be walked again: its length is not in the index. False
+   * when there is none, or the batch is not the one that the entry names; then the walk begins at the start.
+   */
+  async #resumeAtLastEntry(segment: Segment, file: DiskFile): Promise<boolean> {
+    const { offsets } = segment.indexes!;
+    const last = offsets.count - 1;
+    if (last < 0) return false;
+    const position = offsets.position(last);
+    const lastOffset = offsets.relativeOffset(last) + segment.baseOffset;
+    const header = Buffer.alloc(BATCH_HEADER_BYTES);
+    const filled = await file.read(header, position);
+    const baseOffset = readBaseOffset(header, 0);
+    const isNamed =
+      filled === header.length && readLastOffset(header, 0) === lastOffset && baseOffset >= segment.baseOffset;
+    if (!isNamed) {
+      offsets.keep(0);
+      return false;
+    }
+    offsets.cut(lastOffset - segment.baseOffset);
+    segment.byteLength = position;
+    segment.bytesSinceIndexEntry = this.#request.indexInterval + 1;
+    segment.endOffset = offset(baseOffset);
+    return true;
+  }
+
   /** Above the sync point: keep what is whole, write it again, cut or name the rest. */
   async #openTail(segment: Segment, file: DiskFile, fileBytes: number): Promise<void> {
     const before = segment.byteLength;
     let end = await this.#scan(segment, file, {
       position: segment.byteLength,
       endPosition: fileBytes,
-      verify: 'crc',
       rewrite: true,
     });
     while (end.fault !== null) {
@@ -399,7 +441,6 @@ class Recovery {
       end = await this.#scan(segment, file, {
         position: next.position,
         endPosition: fileBytes,
-        verify: 'crc',
         rewrite: true,
       });
     }
@@ -417,7 +458,7 @@ class Recovery {
   async #fitIndexFile(file: string, index: SparseIndex): Promise<void> {
     const { disk, files } = this.#context;
     if (!(await disk.exists(file))) {
-      await writeIndexFile(disk, file, index);
+      await saveIndexFile(this.#context, file, index);
       return;
     }
     const wantedBytes = index.writtenCount * index.entryBytes;
