@@ -82,7 +82,7 @@ export const GRPC_SESSION_MEMORY_MIB_MAX = 256;
 export const GRPC_KEEPALIVE_MS = 30_000;
 export const GRPC_KEEPALIVE_TIMEOUT_MS = 20_000;
 /** How long a stopping broker waits for streams to end before it cuts them. */
-export const GRPC_DRAIN_MS_MAX = 10_000;
+export const GRPC_DRAIN_MS_MAX = 5_000;
 /** Requests of one produce stream that are read and not answered: enough for several group commits, small beside the budget. */
 export const GRPC_PRODUCE_BYTES_MAX = 16 * MIB;
 export const GRPC_PRODUCE_REQUESTS_MAX = 4_096;

@@ -1,10 +1,17 @@
 // ProduceService as a client without the SDK sees it.
 
-import { AdminService, type ProduceResponse } from '@sluice/protocol/services';
+import { create, toBinary } from '@bufbuild/protobuf';
+import {
+  AdminService,
+  ProduceRequestSchema,
+  ProduceResponseSchema,
+  type ProduceResponse,
+} from '@sluice/protocol/services';
 import { BatchBuilder, decodeRecords, encodeBatch, splitBatches } from '@sluice/protocol/record';
 import { startBroker, type TestBroker } from 'sluice/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { RawClient } from '../gateway/grpc/raw-client.ts';
+import { frame, UnreadCall } from '../gateway/grpc/unread-call.ts';
 
 let broker: TestBroker;
 let client: RawClient;
@@ -267,22 +274,33 @@ test('a client that goes away leaves what it sent in the log', async () => {
 });
 
 test('a stream that does not take its answers stops being read, and goes on when it does', async () => {
-  const topic = await freshTopic();
-  const stream = client.produce();
-  stream.call.pause();
-  const count = 6_000;
+  const unread = new UnreadCall(broker.grpc, '/sluice.v1.ProduceService/Produce');
+  const count = 100_000;
+  const request = create(ProduceRequestSchema, { id: 1n, topic: 'no-such-topic', batches: batchOf(['x']) });
+  const requests = Buffer.concat(Array.from({ length: 1_000 }, () => frame(toBinary(ProduceRequestSchema, request))));
   let taken = 0;
-  for (let index = 0; index < count; index++) {
-    const sent = stream.sent({ id: BigInt(index), topic: 'no-such-topic', batches: batchOf(['x']) });
-    void sent.then(() => taken++);
+  const sending = (async () => {
+    for (; taken < count; taken += 1_000) await unread.sendBytes(requests);
+  })();
+  await unread.response();
+  // Others are served, many times over, and the stream still stands where its windows ended.
+  const topic = await freshTopic();
+  const other = client.produce();
+  for (let index = 0; index < 2_000; index++) {
+    other.write({ id: BigInt(index), topic, batches: batchOf(['x']) });
+    await other.only();
   }
-  stream.call.resume();
-  stream.end();
-  const answers = await stream.rest();
-  expect(answers).toHaveLength(count);
-  expect(taken).toBe(count);
-  expect(answers.map(({ id }) => Number(id))).toEqual(Array.from({ length: count }, (_, index) => index));
-  expect(await values(topic)).toEqual([]);
+  other.end();
+  expect(taken).toBeLessThan(count / 2);
+  const got = unread.readToEnd();
+  await sending;
+  unread.stream.end();
+  const answer = create(ProduceResponseSchema, {
+    id: 1n,
+    result: { case: 'error', value: { code: 'TOPIC_NOT_FOUND' } },
+  });
+  expect(await got).toBeGreaterThan(count * toBinary(ProduceResponseSchema, answer).byteLength);
+  unread.close();
 });
 
 test('more bytes under way than one stream may hold are all written in the end', async () => {

@@ -73,6 +73,8 @@ export class DescriptorIndex {
     for (const field of message.fields) this.#fileOfSymbol.set(`${message.typeName}.${field.name}`, file);
     for (const oneof of message.oneofs) this.#fileOfSymbol.set(`${message.typeName}.${oneof.name}`, file);
     for (const nested of message.nestedMessages) this.#addMessage(nested, file);
+    // Entries of maps are messages too, known to the file's description alone.
+    for (const nested of message.proto.nestedType) this.#fileOfSymbol.set(`${message.typeName}.${nested.name}`, file);
     for (const nested of message.nestedEnums) this.#addEnum(nested, file);
   }
 

@@ -4,7 +4,7 @@
 // Stopping: no new connections → open calls are told and end → every session is closed when its last call has ended, or
 // cut after GRPC_DRAIN_MS_MAX.
 
-import { createServer, type AddressInfo, type Server as SocketServer } from 'node:net';
+import { createServer, type AddressInfo, type Server as SocketServer, type Socket } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import {
   GRPC_CONNECTION_WINDOW_BYTES,
@@ -50,18 +50,26 @@ export const listenGrpc = async (context: GatewayContext, options: GrpcOptions):
   });
   addServices(server, context, { calls, gates });
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
-  const sockets = createServer({ noDelay: true }, socket => injector.injectConnection(socket));
+  // Known here because grpc-js does not cut its sessions where channelz is off, and where closing an HTTP/2 server closes
+  // its sessions (Node 24) takes those for closed that still have calls.
+  const connections = new Set<Socket>();
+  const sockets = createServer({ noDelay: true }, socket => {
+    connections.add(socket);
+    socket.once('close', () => connections.delete(socket));
+    injector.injectConnection(socket);
+  });
   sockets.maxConnections = HTTP_CONNECTIONS_MAX;
   const address = await bind(sockets, options.listen);
   // For example too many open files: connections wait in the system's queue meanwhile.
   sockets.on('error', error => context.logger.error({ door: 'grpc', err: error }, 'the listener failed'));
-  return new GrpcListener(address, { context, server, sockets, calls });
+  return new GrpcListener(address, { context, server, sockets, connections, calls });
 };
 
 interface Parts {
   readonly context: GatewayContext;
   readonly server: Server;
   readonly sockets: SocketServer;
+  readonly connections: ReadonlySet<Socket>;
   readonly calls: OpenCalls;
 }
 
@@ -81,24 +89,30 @@ class GrpcListener implements Listener {
   }
 
   async close(): Promise<void> {
-    const { server, sockets } = this.#parts;
+    const { server, sockets, connections } = this.#parts;
     const closed = new Promise<void>(resolve => {
       sockets.close(() => resolve());
     });
     server.forceShutdown();
+    for (const socket of connections) socket.destroy();
     await closed;
   }
 
   async #drain(): Promise<void> {
-    const { context, server, sockets, calls } = this.#parts;
+    const { context, server, sockets, connections, calls } = this.#parts;
     sockets.close();
     calls.drain();
+    // Tells clients to open calls elsewhere; each connection closes after its last call.
+    server.tryShutdown(() => {});
     await new Promise<void>(resolve => {
       const limit = context.clock.schedule(GRPC_DRAIN_MS_MAX, resolve);
-      server.tryShutdown(() => {
+      const closed = (): void => {
+        if (connections.size > 0) return;
         limit.cancel();
         resolve();
-      });
+      };
+      for (const socket of connections) socket.once('close', closed);
+      closed();
     });
   }
 }

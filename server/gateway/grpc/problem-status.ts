@@ -13,7 +13,7 @@ import {
 } from '@sluice/protocol/services';
 import { factStrings, grpcStatusName } from '../error-mapping.ts';
 
-/** Trailers are headers: many peers refuse more than 8 KiB of them. Details beyond are left out, texts are cut. */
+/** Trailers are headers: many peers refuse more than 8 KiB of them. Texts are cut, and facts beyond are left out. */
 const DETAIL_CHARS_MAX = 1_024;
 const STATUS_DETAILS_BYTES_MAX = 4_096;
 
@@ -32,16 +32,13 @@ export const problemMessage = (problem: Problem): ProblemMessage =>
 export const problemStatus = (problem: Problem): StatusObject => {
   const code = status[grpcStatusName(problem.code)];
   const message = cut(problem.detail).toWellFormed();
-  const info = create(ErrorInfoSchema, {
-    reason: problem.code,
-    domain: DOMAIN,
-    metadata: factStrings(problem.facts),
-  });
-  const details = toBinary(
-    StatusSchema,
-    create(StatusSchema, { code, message, details: [anyPack(ErrorInfoSchema, info)] }),
-  );
+  const encode = (facts: Record<string, string>): Uint8Array => {
+    const info = create(ErrorInfoSchema, { reason: problem.code, domain: DOMAIN, metadata: facts });
+    return toBinary(StatusSchema, create(StatusSchema, { code, message, details: [anyPack(ErrorInfoSchema, info)] }));
+  };
+  const whole = encode(factStrings(problem.facts));
+  const details = whole.byteLength <= STATUS_DETAILS_BYTES_MAX ? whole : encode({});
   const metadata = new Metadata();
-  if (details.byteLength <= STATUS_DETAILS_BYTES_MAX) metadata.set('grpc-status-details-bin', Buffer.from(details));
+  metadata.set('grpc-status-details-bin', Buffer.from(details));
   return { code, details: message, metadata };
 };

@@ -1,6 +1,6 @@
 // Order of submission and of answers within one partition, whatever settles first.
 
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { AnswerLane } from '../../../server/gateway/grpc/answer-lane.ts';
 

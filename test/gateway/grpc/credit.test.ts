@@ -2,7 +2,7 @@
 
 import { create } from '@bufbuild/protobuf';
 import { CreditSchema, type Credit as CreditMessage } from '@sluice/protocol/services';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { Credit } from '../../../server/gateway/grpc/credit.ts';
 

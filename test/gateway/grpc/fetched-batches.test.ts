@@ -3,7 +3,7 @@
 import { create, toBinary } from '@bufbuild/protobuf';
 import { offset } from '@sluice/protocol/ids';
 import { FetchResponseSchema } from '@sluice/protocol/services';
-import fc from 'fast-check';
+import * as fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { FetchedBatches } from '../../../server/gateway/grpc/fetched-batches.ts';
 
