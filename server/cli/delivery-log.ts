@@ -1,8 +1,9 @@
 // What became of the records that `produce` handed over, in the order of its input.
 //
-// Tickets come in by the chunk of input and are settled one after another; the producer's own bound on its buffer bounds
-// how many wait here. Nothing is printed before it is acknowledged. The first failure is kept with its line; what
-// succeeds after it still counts, because it is written.
+// Tickets come in by the chunk of input and are settled one after another. Nothing is printed before it is acknowledged.
+// The first failure is kept with its line; what succeeds after it still counts, because it is written.
+// Invariant: at most WAITING_MAX tickets and one chunk's wait here, because whoever adds awaits the room; the producer's
+// own bound does not see tickets that are answered but not settled yet.
 
 import type { Delivery, Ticket } from '@sluice/client';
 
@@ -11,10 +12,13 @@ export interface DeliveryFailure {
   readonly error: unknown;
 }
 
+const WAITING_MAX = 20_000;
+
 export class DeliveryLog {
   /** Records acknowledged so far. */
   written = 0;
   failure: DeliveryFailure | null = null;
+  private waiting = 0;
   private settled: Promise<void> = Promise.resolve();
   private readonly report: (deliveries: readonly Delivery[]) => Promise<void>;
 
@@ -23,9 +27,15 @@ export class DeliveryLog {
     this.report = report;
   }
 
-  /** The tickets of consecutive lines, from `firstLine` on. */
+  /** The tickets of consecutive lines, from `firstLine` on. Await `room` before the next. */
   add(tickets: readonly Ticket[], firstLine: number): void {
+    this.waiting += tickets.length;
     this.settled = this.settled.then(() => this.settle(tickets, firstLine));
+  }
+
+  /** Resolves when few enough tickets wait. */
+  async room(): Promise<void> {
+    if (this.waiting > WAITING_MAX) await this.settled;
   }
 
   /** Resolves when everything added is answered. */
@@ -43,6 +53,7 @@ export class DeliveryLog {
       }
     }
     this.written += deliveries.length;
+    this.waiting -= tickets.length;
     await this.report(deliveries);
   }
 }

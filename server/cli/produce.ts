@@ -103,6 +103,7 @@ const sendLines = async ({ input, toRecord, producer, log, progress }: Sending):
     } finally {
       log.add(tickets, firstLine);
     }
+    await log.room();
     if (log.failure !== null) return;
     progress?.tick(() => `${records(log.written)} written`);
   }
