@@ -1,7 +1,7 @@
 // A call whose answers nobody reads: plain HTTP/2, because a client of the gRPC library reads on and buffers.
 
 import { once } from 'node:events';
-import { connect, type ClientHttp2Stream } from 'node:http2';
+import { connect, type ClientHttp2Stream, type IncomingHttpHeaders } from 'node:http2';
 import type { DescMessage, MessageInitShape } from '@bufbuild/protobuf';
 import { create, toBinary } from '@bufbuild/protobuf';
 
@@ -16,6 +16,7 @@ export class UnreadCall {
   readonly stream: ClientHttp2Stream;
   readonly closed: Promise<unknown>;
   readonly #close: () => void;
+  readonly #response: Promise<IncomingHttpHeaders>;
 
   constructor(address: string, path: string, headers: Record<string, string> = {}) {
     const session = connect(`http://${address}`);
@@ -31,6 +32,9 @@ export class UnreadCall {
       ...headers,
     });
     this.stream.on('error', () => {});
+    this.#response = new Promise(resolve => {
+      this.stream.once('response', resolve);
+    });
   }
 
   /** Resolves when the transport took the message. */
@@ -45,9 +49,8 @@ export class UnreadCall {
   }
 
   /** The headers of the answer, which is all that is read of it. */
-  async response(): Promise<Record<string, string | undefined>> {
-    const [headers] = (await once(this.stream, 'response')) as [Record<string, string | undefined>];
-    return headers;
+  response(): Promise<IncomingHttpHeaders> {
+    return this.#response;
   }
 
   /** Reads after all; answers the bytes that came until the end. */
