@@ -9,7 +9,7 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import { FetchService, type FetchRequestSchema, type FetchResponse } from '@sluice/protocol/services';
 import { Backoff } from './backoff.ts';
 import type { Links } from './links.ts';
-import type { PartitionRead, Piece } from './partition-read.ts';
+import type { GrantedCredit, PartitionRead, Piece, ReadCarrier } from './partition-read.ts';
 import type { Runtime, Timer } from './runtime.ts';
 import { SluiceError } from './sluice-error.ts';
 import { errorOfProblem } from './transport/problem.ts';
@@ -27,7 +27,7 @@ export interface FetchHost {
 
 type FetchStream = Duplex<MessageInitShape<typeof FetchRequestSchema>>;
 
-export class FetchChannel {
+export class FetchChannel implements ReadCarrier {
   readonly address: string;
   readonly #host: FetchHost;
   readonly #links: Links;
@@ -61,7 +61,7 @@ export class FetchChannel {
     if (this.#state === 'idle') this.#connect();
   }
 
-  grant(read: PartitionRead, credit: { readonly bytes: number; readonly records: number }): void {
+  grant(read: PartitionRead, credit: GrantedCredit): void {
     // A read that is not open gets a whole window when it is.
     if (!this.#reads.has(read.stream)) return;
     this.#stream?.write({

@@ -8,11 +8,19 @@
 import { BatchBuilder, type RecordInput } from '@sluice/protocol/record';
 import { Backoff } from './backoff.ts';
 import type { BufferPool } from './buffer-pool.ts';
-import type { ProduceChannel } from './produce-channel.ts';
 import { ProduceBatch, type BatchAnswer, type BatchTicket } from './produce-batch.ts';
 import type { Compression } from './producer.ts';
 import type { Clock, Random, Timer } from './runtime.ts';
 import { SluiceError } from './sluice-error.ts';
+
+/** The stream to the partition's leader. */
+export interface LaneChannel {
+  readonly isWritable: boolean;
+  /** The lane is pumped when the stream takes batches again. */
+  whenWritable(lane: PartitionLane): void;
+  /** Only while `isWritable`. The batch comes back exactly once: acknowledged, refused or lost. */
+  write(lane: PartitionLane, batch: ProduceBatch): void;
+}
 
 /** What a lane asks of its producer. */
 export interface LaneHost {
@@ -26,7 +34,7 @@ export interface LaneHost {
   /** The topic's limit. */
   readonly batchBytesMax: number;
   readonly pool: BufferPool;
-  channelOf(partition: number): ProduceChannel;
+  channelOf(partition: number): LaneChannel;
   opened(lane: PartitionLane, batch: ProduceBatch): void;
   sealed(batch: ProduceBatch): void;
   buffered(bytes: number): void;

@@ -12,7 +12,6 @@ import type { MessageInitShape } from '@bufbuild/protobuf';
 import { inspectBatch, readLastOffset, readRecordCount } from '@sluice/protocol/record';
 import { Form, Isolation as WireIsolation, Position, type OpenReadSchema } from '@sluice/protocol/services';
 import { Backoff } from './backoff.ts';
-import type { FetchChannel } from './fetch-channel.ts';
 import type { Isolation } from './reader.ts';
 import type { Random, Timer } from './runtime.ts';
 
@@ -33,6 +32,16 @@ export interface PartitionReadOptions {
   readonly windowBytes: number;
 }
 
+/** The stream that a read is attached to. */
+export interface ReadCarrier {
+  grant(read: PartitionRead, credit: GrantedCredit): void;
+}
+
+export interface GrantedCredit {
+  readonly bytes: number;
+  readonly records: number;
+}
+
 /** Whole batches of one partition, as they came. */
 export interface Piece {
   readonly read: PartitionRead;
@@ -50,7 +59,7 @@ export class PartitionRead {
   readonly options: PartitionReadOptions;
   readonly backoff: Backoff;
   /** Where it is read, and under which number there; null while nowhere. */
-  channel: FetchChannel | null = null;
+  channel: ReadCarrier | null = null;
   stream = 0;
   /** Waits before it is attached again. */
   retry: Timer | null = null;
@@ -116,7 +125,7 @@ export class PartitionRead {
   }
 
   /** The piece left the buffer. Answers what to grant the broker now, if anything. */
-  taken(piece: Piece): { readonly bytes: number; readonly records: number } | null {
+  taken(piece: Piece): GrantedCredit | null {
     this.#takenBytes += piece.bytes.length;
     this.#takenRecords += piece.recordCount;
     if (this.#takenBytes < this.options.windowBytes / 4) return null;

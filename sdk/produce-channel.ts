@@ -10,7 +10,7 @@ import type { ProduceResponse } from '@sluice/protocol/services';
 import { Backoff } from './backoff.ts';
 import type { BufferPool } from './buffer-pool.ts';
 import type { Links } from './links.ts';
-import type { PartitionLane } from './partition-lane.ts';
+import type { LaneChannel, PartitionLane } from './partition-lane.ts';
 import type { ProduceBatch } from './produce-batch.ts';
 import type { Acks } from './producer.ts';
 import type { Runtime } from './runtime.ts';
@@ -68,7 +68,7 @@ class Written implements ProduceFrame {
   }
 }
 
-export class ProduceChannel {
+export class ProduceChannel implements LaneChannel {
   readonly address: string;
   private readonly runtime: Runtime;
   private readonly links: Links;

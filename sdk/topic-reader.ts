@@ -46,6 +46,8 @@ export class TopicReader<Key, Value> implements Reader<Key, Value>, FetchHost {
   #unsubscribe: (() => void) | null = null;
   #hasBegun = false;
   #isClosed = false;
+  /** Closed or aborted: nothing more is handed out, not even what is here. */
+  #isOver = false;
   /** Thrown when what came before it is taken. */
   #failure: { readonly error: unknown } | null = null;
   /** Wakes the program's loop. */
@@ -63,6 +65,7 @@ export class TopicReader<Key, Value> implements Reader<Key, Value>, FetchHost {
     this.#starts = readStarts(options);
     this.#stopListening = onAbort(options.signal, reason => {
       // An abort does not wait for what is buffered.
+      this.#isOver = true;
       this.#pieces.takeAll();
       this.#bufferedBytes = 0;
       this.#decoder = null;
@@ -89,7 +92,7 @@ export class TopicReader<Key, Value> implements Reader<Key, Value>, FetchHost {
       return { done: false, value: message };
     };
     return {
-      next: () => (at < messages.length && this.#failure === null ? Promise.resolve(step()) : turn()),
+      next: () => (at < messages.length && !this.#isOver ? Promise.resolve(step()) : turn()),
       return: () => {
         this.close();
         return Promise.resolve(DONE);
@@ -140,6 +143,7 @@ export class TopicReader<Key, Value> implements Reader<Key, Value>, FetchHost {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#isOver = true;
     this.#stopListening();
     this.#unsubscribe?.();
     for (const read of this.#reads.values()) read.retry?.cancel();
