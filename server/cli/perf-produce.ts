@@ -65,7 +65,7 @@ const measure = async (context: ClientContext): Promise<number> => {
     lingerMs,
     inFlightMax: IN_FLIGHT,
     // Enough to keep every partition's batches in flight and the next one in the making.
-    bufferBytesMax: Math.max(8 * MIB, (IN_FLIGHT + 2) * batchBytes * partitionCount),
+    bufferBytesMax: Math.max(3 * MIB, (IN_FLIGHT + 2) * batchBytes * partitionCount),
   });
   const isText = outputForm(context) === 'table';
   if (isText) await terminal.print(settingsLine(settings, { acks, compression, batchBytes, lingerMs, partitionCount }));

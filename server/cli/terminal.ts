@@ -22,7 +22,8 @@ export interface Terminal {
   flush(): Promise<void>;
 }
 
-interface Process {
+/** The part of `process` that a terminal is made of. */
+export interface Host {
   readonly stdin: Terminal['input'];
   readonly stdout: Writable;
   readonly stderr: Writable & { readonly isTTY?: boolean };
@@ -32,7 +33,7 @@ interface Process {
 }
 
 /** The process's own terminal. Called once: it installs signal handlers. */
-export const openTerminal = (host: Process): Terminal => {
+export const openTerminal = (host: Host): Terminal => {
   const interruption = new AbortController();
   let signals = 0;
   const onSignal = (): void => {
@@ -50,7 +51,10 @@ export const openTerminal = (host: Process): Terminal => {
   // Nobody can be told that standard error is gone.
   host.stderr.on('error', () => {});
   return {
-    input: host.stdin,
+    // Looking at standard input opens it; most commands never do.
+    get input() {
+      return host.stdin;
+    },
     environment: host.env,
     isInteractive: host.stderr.isTTY === true,
     interrupted: interruption.signal,
