@@ -157,6 +157,8 @@ const exempt: readonly RegExp[] = [
   /^server\/main\.ts$/,
   /^server\/testing\.ts$/,
   /^sdk\/real-defaults\.ts$/,
+  // Programs as a user would write them.
+  /^sdk\/examples\//,
 ];
 
 const timeReason = 'time comes through the injected clock, or a run cannot be repeated';
