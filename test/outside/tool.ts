@@ -37,6 +37,18 @@ export function outcomeOf(tool: string, words: readonly string[], options: ToolO
   });
 }
 
+/** Where .ci/run puts the tools that it had to fetch. */
+const FETCHED = ['bin', 'python/bin'].map(place => new URL(`../../.work/tools/${place}/`, import.meta.url).pathname);
+
+/** How to call the tool, fetched or installed; null where it answers to neither. */
+export async function findTool(name: string, versionFlag: string): Promise<string | null> {
+  for (const path of [...FETCHED.map(place => place + name), name]) {
+    const { status } = await outcomeOf(path, [versionFlag], { timeoutMs: 30_000 });
+    if (status === 0) return path;
+  }
+  return null;
+}
+
 /** A judge that cannot run must be seen: the reason goes to the terminal, around the test runner's own reporting. */
 export function skipLoudly(judge: string, reason: string): void {
   process.stderr.write(`\nSKIPPED ${judge}: ${reason}\n`);
