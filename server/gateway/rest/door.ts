@@ -145,7 +145,7 @@ export class RestDoor {
       return;
     }
     this.#context.logger.error({ err: error, request_id: exchange.requestId }, 'a request failed unexpectedly');
-    if (exchange.isAnswered || exchange.response.headersSent) exchange.response.destroy();
+    if (exchange.isAnswered || exchange.response.headersSent) exchange.breakStream('INTERNAL');
     else exchange.problem(problem('INTERNAL', 'the broker failed; its log has the cause under this request id'));
   }
 }

@@ -151,10 +151,10 @@ export class Exchange {
     return this.request.httpVersion !== '1.0' && this.request.method !== 'HEAD';
   }
 
-  /** The status is sent and what follows cannot be: the client must notice that the answer is not whole. */
+  /** The status is sent and what follows cannot be: what was written arrives, but the end of the chunks does not. */
   breakStream(code: ErrorCode): void {
     this.#finish(code, 0);
-    this.response.destroy();
+    this.response.socket?.end();
   }
 
   /** Called once, when the response was sent or the connection is gone. */

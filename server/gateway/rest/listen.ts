@@ -9,7 +9,7 @@ import { problem } from '@sluice/protocol/errors';
 import { HEADER_BYTES_MAX, HEADER_TIMEOUT_MS, HTTP_CONNECTIONS_MAX } from '../../base/limits.ts';
 import { problemDocument } from '../error-mapping.ts';
 import type { GatewayContext, ListenAddress, Listener } from '../gateway.ts';
-import { ListenFailure } from '../gateway.ts';
+import { listenFailure } from '../listen-failure.ts';
 import { createAdminHandlers } from './admin.ts';
 import { Contract } from './contract.ts';
 import { RestDoor } from './door.ts';
@@ -96,19 +96,13 @@ const readDocument = (): string => {
 const bind = (server: Server, listen: ListenAddress): Promise<void> =>
   new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) => {
-      reject(new ListenFailure(`${bracketed(listen.host)}:${listen.port}`, failureReason(error.code), error));
+      reject(listenFailure(`${bracketed(listen.host)}:${listen.port}`, error));
     });
     server.listen(listen.port, listen.host, () => {
       server.removeAllListeners('error');
       resolve();
     });
   });
-
-const failureReason = (code: string | undefined): ListenFailure['reason'] => {
-  if (code === 'EADDRINUSE') return 'in-use';
-  if (code === 'EACCES' || code === 'EPERM') return 'not-permitted';
-  return code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND' ? 'not-available' : 'failed';
-};
 
 /** IPv6 addresses as they stand in URLs. */
 const bracketed = (host: string): string => (host.includes(':') && !host.startsWith('[') ? `[${host}]` : host);
