@@ -332,7 +332,7 @@ export class PartitionLog {
       await this.#prepareSegment(group.segment);
       await this.#context.files.use(group.segment.logPath, file => this.#writeAndSync(file, group));
     } catch (cause) {
-      await this.#writeFailed(cause, generation);
+      await this.#writeFailed(cause);
       return;
     } finally {
       this.#queuedBytes -= group.bytes;
@@ -504,9 +504,10 @@ export class PartitionLog {
       const generation = this.#generation;
       try {
         await this.#context.files.use(active.logPath, file => this.#sync(file));
-        this.#noteSyncPoint();
+        // A cut that waits has lowered the durable offset already, and the file still has what it cuts.
+        if (generation === this.#generation) this.#noteSyncPoint();
       } catch (cause) {
-        await this.#writeFailed(cause, generation);
+        await this.#writeFailed(cause);
       }
     });
   }
@@ -520,13 +521,12 @@ export class PartitionLog {
   // --------------------------------------------------------------------------------------------------------- failure
 
   /** Inside the pump. A full disk is cut back; anything else poisons the log. */
-  async #writeFailed(cause: unknown, generation: number): Promise<void> {
+  async #writeFailed(cause: unknown): Promise<void> {
     const fault =
       cause instanceof DiskFault
         ? cause
         : new DiskFault('failed', this.directory, cause instanceof SyncFailure ? cause.cause : cause);
     const isFull = fault.kind === 'full' && !(cause instanceof SyncFailure);
-    if (generation !== this.#generation && isFull) return;
     if (this.#state === 'closed') return;
     this.#fault = fault;
     this.#state = isFull ? 'full' : 'failed';
@@ -555,7 +555,8 @@ export class PartitionLog {
 
   #scheduleReopen(): void {
     this.#context.clock.schedule(FULL_RETRY_MS, () => {
-      this.#reopenWithRoom().catch(() => undefined);
+      // A disk that cannot be asked now is asked again.
+      this.#reopenWithRoom().catch(() => this.#scheduleReopen());
     });
   }
 
@@ -601,9 +602,14 @@ export class PartitionLog {
     try {
       await this.#afterQueue(async () => {
         if (this.#state !== 'open') return;
-        await this.#truncateFiles();
+        // All that is left was written; the sync point must name the offset that stands at the position it names.
         this.#durableOffset = end;
-        this.#noteSyncPoint();
+        try {
+          await this.#truncateFiles();
+        } catch (cause) {
+          await this.#writeFailed(new SyncFailure(cause));
+          throw cause;
+        }
         this.#listener.durable({ generation: this.#generation, endOffset: end });
       });
     } finally {

@@ -80,7 +80,7 @@ export type Operation =
   | { readonly do: 'tick'; readonly ms: number }
   | { readonly do: 'read'; readonly at: number; readonly bytesMax: number }
   | { readonly do: 'find'; readonly late: number }
-  | { readonly do: 'cut'; readonly at: number; readonly ending: Ending }
+  | { readonly do: 'cut'; readonly at: number; readonly settles: boolean; readonly ending: Ending }
   | { readonly do: 'deleteRecords'; readonly at: number; readonly ending: Ending }
   | {
       readonly do: 'retention';
@@ -125,7 +125,7 @@ export const operation: fc.Arbitrary<Operation> = fc.oneof(
     weight: 3,
     arbitrary: fc.record({ do: fc.constant('find' as const), late: fc.integer({ min: -1_000, max: 6_000 }) }),
   },
-  { weight: 1, arbitrary: fc.record({ do: fc.constant('cut' as const), at: place, ending }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('cut' as const), at: place, settles: fc.boolean(), ending }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('deleteRecords' as const), at: place, ending }) },
   {
     weight: 1,
@@ -196,6 +196,7 @@ class Run {
         await this.#find(1_000_000 + operation.late);
         break;
       case 'cut':
+        if (operation.settles) await this.#settle();
         await this.#cut(operation.at, operation.ending);
         break;
       case 'deleteRecords':
@@ -411,7 +412,7 @@ class Run {
 
   async #cut(at: number, how: Ending): Promise<void> {
     const { world, model } = this;
-    await this.#settle();
+    this.#note();
     if (world.log.state !== 'open') return;
     const boundaries = [...model.batches.map(batch => batch.baseOffset).filter(base => base >= model.start), model.end];
     const end = boundaries[Math.floor((boundaries.length * at) / 1_001)] ?? model.end;
