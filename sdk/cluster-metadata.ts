@@ -5,6 +5,7 @@
 // change. A lost watch keeps the last state: it is better than none and the next one replaces it.
 
 import { MetadataService, type Metadata } from '@sluice/protocol/services';
+import { onAbort } from './abort.ts';
 import { Backoff } from './backoff.ts';
 import { Deadline, pause } from './deadline.ts';
 import type { Links } from './links.ts';
@@ -33,7 +34,10 @@ export class ClusterMetadata {
   readonly #listeners = new Map<string, Set<TopicListener>>();
   /** Invariant: only names that have listeners. */
   readonly #views = new Map<string, TopicView | null>();
+  /** Callers of `find` that have no answer yet. */
+  readonly #waiting = new Set<(error: SluiceError) => void>();
   readonly #closing = new AbortController();
+  #closed: SluiceError | null = null;
   #watch: Incoming | null = null;
   /** The names have changed since the watch was opened. */
   #isStale = false;
@@ -71,16 +75,12 @@ export class ClusterMetadata {
 
   /** The topic's state, waiting for a server as long as `connectTimeoutMs` says. */
   find(topic: string, signal?: AbortSignal): Promise<TopicView> {
-    const onExpiry = (): SluiceError =>
-      this.#lastFailure instanceof SluiceError
-        ? this.#lastFailure
-        : unreachable(this.#connectTimeoutMs, this.#lastFailure);
+    const onExpiry = (): SluiceError => unreachable(this.#connectTimeoutMs, this.#lastFailure);
     const deadline = new Deadline(this.#clock, { ms: this.#connectTimeoutMs, onExpiry, signal });
-    let unsubscribe = (): void => {};
+    let release = (): void => deadline.release();
     const found = new Promise<TopicView>((resolve, reject) => {
-      deadline.signal.addEventListener('abort', () => reject(deadline.signal.reason), { once: true });
-      if (deadline.signal.aborted) {
-        reject(deadline.signal.reason);
+      if (this.#closed !== null) {
+        reject(this.#closed);
         return;
       }
       if (this.#views.get(topic) === null) {
@@ -88,19 +88,26 @@ export class ClusterMetadata {
         this.#views.delete(topic);
         this.#refresh();
       }
-      unsubscribe = this.subscribe(topic, view => (view === null ? reject(topicNotFound(topic)) : resolve(view)));
+      const stop = onAbort(deadline.signal, reject);
+      const unsubscribe = this.subscribe(topic, view => (view === null ? reject(topicNotFound(topic)) : resolve(view)));
+      this.#waiting.add(reject);
+      release = () => {
+        deadline.release();
+        stop();
+        unsubscribe();
+        this.#waiting.delete(reject);
+      };
     });
-    return found.finally(() => {
-      deadline.release();
-      unsubscribe();
-    });
+    return found.finally(() => release());
   }
 
   close(): void {
-    this.#closing.abort(new SluiceError('INVALID_REQUEST', 'the client is closed'));
+    this.#closed = new SluiceError('INVALID_REQUEST', 'the client is closed');
+    this.#closing.abort(this.#closed);
     this.#watch?.cancel();
     this.#listeners.clear();
     this.#views.clear();
+    this.#giveUp(this.#closed);
   }
 
   /** Several topics of one turn make one new watch. */
@@ -122,6 +129,8 @@ export class ClusterMetadata {
         const connection = await this.#links.toAny();
         this.#lastFailure = await this.#watchUntilEnd(connection);
         if (this.#isStale) continue;
+        // An answer such as UNAUTHENTICATED: waiting longer brings no other.
+        if (this.#lastFailure instanceof SluiceError && !this.#lastFailure.retriable) this.#giveUp(this.#lastFailure);
       } catch (error) {
         this.#lastFailure = error;
       }
@@ -129,6 +138,11 @@ export class ClusterMetadata {
       await pause(this.#clock, this.#backoff.nextMs(), signal).catch(() => {});
     }
     this.#isRunning = false;
+  }
+
+  #giveUp(error: SluiceError): void {
+    for (const reject of this.#waiting) reject(error);
+    this.#waiting.clear();
   }
 
   #watchUntilEnd(connection: Connection): Promise<CallFailure | null> {

@@ -16,7 +16,8 @@ export class Links {
   readonly #links = new Map<string, Connection | Promise<Connection>>();
   /** The configured server that answered last: the first to be asked. */
   #favourite = 0;
-  #isClosed = false;
+  /** Ends the attempts that are under way. */
+  readonly #closing = new AbortController();
 
   constructor(runtime: Runtime, servers: readonly string[]) {
     this.#transport = runtime.transport;
@@ -26,7 +27,7 @@ export class Links {
 
   /** Rejects with a LinkFailure of stage `connect`. */
   async to(address: string): Promise<Connection> {
-    if (this.#isClosed) throw new SluiceError('INVALID_REQUEST', 'the client is closed');
+    this.#closing.signal.throwIfAborted();
     const link = this.#links.get(address);
     if (link instanceof Promise) return link;
     if (link?.isOpen === true) return link;
@@ -35,9 +36,9 @@ export class Links {
     this.#links.set(address, attempt);
     try {
       const connection = await attempt;
-      if (this.#isClosed) {
+      if (this.#closing.signal.aborted) {
         connection.close();
-        throw new SluiceError('INVALID_REQUEST', 'the client is closed');
+        throw this.#closing.signal.reason;
       }
       this.#links.set(address, connection);
       return connection;
@@ -75,14 +76,14 @@ export class Links {
   }
 
   close(): void {
-    this.#isClosed = true;
+    this.#closing.abort(new SluiceError('INVALID_REQUEST', 'the client is closed'));
     for (const link of this.#links.values()) if (!(link instanceof Promise)) link.close();
     this.#links.clear();
   }
 
   async #connect(address: string): Promise<Connection> {
     const onExpiry = (): LinkFailure => new LinkFailure(address, 'connect', 'no answer');
-    const deadline = new Deadline(this.#clock, { ms: ATTEMPT_MS_MAX, onExpiry });
+    const deadline = new Deadline(this.#clock, { ms: ATTEMPT_MS_MAX, onExpiry, signal: this.#closing.signal });
     try {
       return await this.#transport.connect(address, deadline.signal);
     } finally {

@@ -13,7 +13,7 @@ import type { Links } from './links.ts';
 import type { LaneChannel, PartitionLane } from './partition-lane.ts';
 import type { ProduceBatch } from './produce-batch.ts';
 import type { Acks } from './producer.ts';
-import type { Runtime } from './runtime.ts';
+import type { Runtime, Timer } from './runtime.ts';
 import { SluiceError } from './sluice-error.ts';
 import type { CallFailure, Duplex, ProduceFrame } from './transport/transport.ts';
 import { errorOfProblem } from './transport/problem.ts';
@@ -78,6 +78,7 @@ export class ProduceChannel implements LaneChannel {
   private stream: Duplex<ProduceFrame> | null = null;
   private isCongested = false;
   private nextId = 1;
+  private pause: Timer | null = null;
   private onEnded: (() => void) | null = null;
   private readonly written = new Map<number, Written>();
   private readonly waiters = new Set<PartitionLane>();
@@ -115,6 +116,7 @@ export class ProduceChannel implements LaneChannel {
   end(): void {
     const { stream } = this;
     this.state = 'closed';
+    this.pause?.cancel();
     this.waiters.clear();
     stream?.end();
   }
@@ -199,7 +201,7 @@ export class ProduceChannel implements LaneChannel {
   /** Before the next attempt; lanes that wait then ask anew, perhaps another broker. */
   private rest(): void {
     this.state = 'waiting';
-    this.runtime.clock.schedule(this.backoff.nextMs(), () => {
+    this.pause = this.runtime.clock.schedule(this.backoff.nextMs(), () => {
       if (this.isClosed()) return;
       this.state = 'idle';
       this.wake();

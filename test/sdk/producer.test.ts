@@ -425,4 +425,30 @@ describe('servers that cannot be reached', () => {
     wire.stream.ack(0, 0);
     expect((await sent).offset).toBe(0);
   });
+
+  test('closing the client ends every wait, and leaves no timer behind', async () => {
+    for (const isReachable of [true, false]) {
+      const { clock, wire, producer, sluice } = world();
+      wire.isReachable = isReachable;
+      wire.isSilent = true;
+      const sent = failure(producer.send({ value: 'v' }));
+      const reader = sluice.reader({ topic: 't' })[Symbol.asyncIterator]();
+      const next = reader.next();
+      await clock.advance(1_000);
+      producer.close();
+      await sluice.close();
+      expect((await sent).code).toBe('INVALID_REQUEST');
+      expect(await next).toEqual({ done: true, value: undefined });
+      await settled();
+      expect(clock.pending).toBe(0);
+    }
+  });
+
+  test('a server that refuses the client for good is not waited for', async () => {
+    const { clock, wire, producer } = world();
+    wire.refusal = new SluiceError('UNAUTHENTICATED', 'no token');
+    const sent = failure(producer.send({ value: 'v' }));
+    await clock.advance(0);
+    expect((await sent).code).toBe('UNAUTHENTICATED');
+  });
 });

@@ -73,6 +73,10 @@ export class ScriptedStream implements Duplex<ProduceFrame> {
 export class ScriptedWire implements Transport {
   readonly streams: ScriptedStream[] = [];
   isReachable = true;
+  /** Says nothing about topics. */
+  isSilent = false;
+  /** What every watch of topics is answered with. */
+  refusal: CallFailure | null = null;
   attempts = 0;
   metadata: Metadata;
 
@@ -103,7 +107,10 @@ export class ScriptedWire implements Transport {
         _request: unknown,
         sink: StreamSink<MessageShape<O>>,
       ): Incoming => {
-        queueMicrotask(() => sink.onMessage(this.metadata as MessageShape<DescMessage> as MessageShape<O>));
+        queueMicrotask(() => {
+          if (this.refusal !== null) sink.onEnd(this.refusal);
+          else if (!this.isSilent) sink.onMessage(this.metadata as MessageShape<DescMessage> as MessageShape<O>);
+        });
         return { cancel: () => sink.onEnd(null) };
       },
       duplex: () => {
