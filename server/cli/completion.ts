@@ -5,7 +5,7 @@
 
 import type { CommandContext } from './command.ts';
 import { helpFlag } from './invocation.ts';
-import type { CommandSyntax, Flag } from './syntax.ts';
+import type { Argument, CommandSyntax, Flag } from './syntax.ts';
 
 export const completion = async ({ invocation, terminal, syntax }: CommandContext): Promise<number> => {
   const shell = invocation.argument(0);
@@ -98,7 +98,9 @@ const zshScript = (table: readonly CommandSyntax[]): string => {
   const cases = positionsOf(table).map(({ path, words, command }) => {
     const specs = [
       ...(command === null ? [helpFlag] : flagsOf(command)).flatMap(zshFlag),
-      ...(words.length === 0 ? [] : [`'*:: :(${words.map(({ word }) => word).join(' ')})'`]),
+      ...(command === null
+        ? [`'*:command:(${words.map(({ word }) => word).join(' ')})'`]
+        : command.arguments.map(zshArgument)),
     ];
     return `    ${quoted(path)}) _arguments -s ${specs.join(' ')} ;;\n`;
   });
@@ -125,6 +127,13 @@ compdef _sluice sluice
 `;
 };
 
+/** zsh completes flags behind an argument only when it was told of the argument. */
+const zshArgument = (argument: Argument, index: number): string => {
+  const values =
+    argument.choices === undefined ? (argument.name === 'FILE' ? '_files' : ' ') : `(${argument.choices.join(' ')})`;
+  return `'${index + 1}:${argument.name}:${values}'`;
+};
+
 const zshFlag = (flag: Flag): string[] => {
   const repeated = flag.isList === true ? '*' : '';
   const summary = flag.summary.replaceAll(/[[\]:'\\]/g, String.raw`\$&`).replaceAll(String.raw`\'`, `'\\''`);
@@ -132,7 +141,7 @@ const zshFlag = (flag: Flag): string[] => {
   return spellings(flag).map(name =>
     flag.placeholder === null
       ? `'${repeated}${name}[${summary}]'`
-      : `'${repeated}${name}[${summary}]:${flag.placeholder}:${value}'`,
+      : `'${repeated}${name}[${summary}]:${flag.placeholder.replace(':', String.raw`\:`)}:${value}'`,
   );
 };
 

@@ -1,6 +1,9 @@
 // The parser of the command line, its help and the completion scripts: all of them out of the one table.
 
 import { spawnSync } from 'node:child_process';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { commands } from '../../server/cli/commands.ts';
 import { type Invocation, parseLine } from '../../server/cli/invocation.ts';
@@ -168,6 +171,16 @@ describe('completion', () => {
       for (const word of command.path) expect(text).toContain(word);
       for (const flag of command.flags) expect(text).toContain(shell === 'fish' ? `-l ${flag.name}` : `--${flag.name}`);
     }
+  });
+
+  test.for(['zsh', 'fish'])('%s takes the script, where it is installed', async (shell, context) => {
+    const folder = await mkdtemp(join(tmpdir(), 'completion-'));
+    const path = join(folder, `sluice.${shell}`);
+    await writeFile(path, await script(shell));
+    const { status, stderr, error } = spawnSync(shell, ['-n', path], { encoding: 'utf8' });
+    await rm(folder, { recursive: true });
+    if (error !== undefined) context.skip(`${shell} is not installed`);
+    expect([status, stderr]).toEqual([0, '']);
   });
 
   test.each(['zsh', 'fish'])('every quote in the %s script is closed', async shell => {
