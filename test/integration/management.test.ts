@@ -2,6 +2,7 @@
 
 import { once } from 'node:events';
 import { createServer, type AddressInfo } from 'node:net';
+import { Health } from '@sluice/protocol/services';
 import { startBroker, type TestBroker } from 'sluice/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { RawClient } from '../gateway/grpc/raw-client.ts';
@@ -47,6 +48,28 @@ test('metrics are in the text form that Prometheus scrapes, and count what doors
   expect(text).toContain('sluice_requests_total{door="grpc",verb="produce",outcome="TOPIC_NOT_FOUND"} 1');
   expect(text).toContain('sluice_requests_total{door="grpc",verb="admin",outcome="ok"} 1');
   expect(text).toMatch(/^sluice_received_bytes_total\{door="grpc",verb="produce"\} [1-9]/m);
+});
+
+test('open calls are counted while they are open', async () => {
+  const open = async (): Promise<number> =>
+    Number(/^sluice_open_streams\{door="grpc"\} (\d+)/m.exec(await (await get('/metrics')).text())?.[1] ?? 0);
+  const client = new RawClient(broker.grpc);
+  await client.createTopic('open');
+  const produce = client.produce();
+  produce.write({ id: 1n, topic: 'open', records: [{}] });
+  await produce.only();
+  const fetch = client.fetch();
+  fetch.open({ stream: 1, topic: 'open' });
+  await fetch.take(2);
+  expect(await open()).toBe(2);
+  produce.end();
+  await produce.status;
+  fetch.cancel();
+  const health = client.serverStream(Health.method.watch, {});
+  await health.next();
+  expect(await open()).toBe(1);
+  health.cancel();
+  client.close();
 });
 
 test('HEAD answers the headers alone', async () => {

@@ -232,6 +232,8 @@ export class Read {
       const piece = fetched.value;
       if (piece.batches.length === 0) {
         this.#isAtTail = true;
+        // Nothing is left up to the end: what stood there was compacted away.
+        if (this.#end(piece) >= this.#endOffset) this.#position = offset(Math.max(this.#position, this.#endOffset));
         return null;
       }
       this.#isAtTail = piece.nextOffset >= this.#end(piece);
