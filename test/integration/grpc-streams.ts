@@ -40,14 +40,19 @@ export class GrpcClient {
     );
   }
 
-  /** One read to its end, without credit: the transport holds it back. Throws what comes in band as a problem. */
-  async *readToEnd(read: MessageInitShape<typeof OpenReadSchema>): AsyncGenerator<FetchResponse> {
+  /** From the start of the read to where the partition ended when it began. */
+  readToEnd(read: MessageInitShape<typeof OpenReadSchema>): AsyncGenerator<FetchResponse> {
+    return this.read({ ...read, untilEnd: true });
+  }
+
+  /** One read without credit: the transport holds it back. Throws what comes in band as a problem. */
+  async *read(read: MessageInitShape<typeof OpenReadSchema>): AsyncGenerator<FetchResponse> {
     const call = this.client.makeBidiStreamRequest(
       '/sluice.v1.FetchService/Fetch',
       (request: FetchRequest) => Buffer.from(toBinary(FetchRequestSchema, request)),
       (bytes: Buffer) => fromBinary(FetchResponseSchema, bytes),
     );
-    const open = { ...read, stream: 1, untilEnd: true };
+    const open = { ...read, stream: 1 };
     call.write(create(FetchRequestSchema, { request: { case: 'open', value: open } }));
     try {
       for await (const each of call) {

@@ -111,6 +111,15 @@ describe('a log is accused of', () => {
     expect(accusations(ledger, pick(values, 0, 1, 2, 3, 5))).toEqual(['hole']);
   });
 
+  test('a record that a reader saw, and that is gone or another', () => {
+    const { ledger, values } = history();
+    for (const [offset, value] of pick(values, 3, 4).entries()) ledger.see(0, 3 + offset, value);
+    expect(accusations(ledger, values)).toEqual([]);
+    expect(accusations(ledger, values.slice(0, 4))).toEqual(['vanished']);
+    const other = ledger.sender('b', 0).group('whole').add();
+    expect(accusations(ledger, [...values.slice(0, 4), other])).toEqual(['vanished']);
+  });
+
   test('offsets with a gap', () => {
     const ledger = new Ledger();
     const group = ledger.sender('a', 0).group('whole');

@@ -68,6 +68,7 @@ test(
       // What a reading saw once never changes: nothing that was gone comes back.
       expect(whole.recordCount).toBe(reading.recordCount);
       expect(ledger.count('acknowledged')).toBeGreaterThan(ROUNDS);
+      expect(ledger.sightings.size).toBe(PARTITIONS);
       expect((await broker.terminate()).status).toBe(0);
       await leaveSegments(dataDir, 'kill');
       process.stderr.write(

@@ -12,6 +12,7 @@
 //   what was refused is not there                                          refused-but-written
 //   of a whole group all records are there, or none                        torn
 //   of a pipeline whose outcome is unknown a first part is there           hole
+//   what any reader saw is there, at its offset                            vanished
 //   the offsets of a partition have no gap                                 gap
 
 /** Records that share a fate: one batch is written whole or not at all. */
@@ -96,12 +97,20 @@ export class SentGroup {
 
 export class Ledger {
   readonly senders = new Map<string, Sender>();
+  /** By partition: what was read at each offset while records were still being sent. */
+  readonly sightings = new Map<number, Map<number, string>>();
 
   sender(name: string, partition: number): Sender {
     if (this.senders.has(name)) throw new Error(`two senders ${name}`);
     const sender = new Sender(name, partition);
     this.senders.set(name, sender);
     return sender;
+  }
+
+  see(partition: number, offset: number, value: string): void {
+    let seen = this.sightings.get(partition);
+    if (seen === undefined) this.sightings.set(partition, (seen = new Map()));
+    seen.set(offset, value);
   }
 
   count(fate?: Fate): number {
@@ -143,6 +152,8 @@ export class Reading {
     const expected = this.position(partition);
     if (offset !== expected) this.fault(`gap: ${place} where offset ${expected} was next`);
     this.ends.set(partition, offset + 1);
+    const sighting = this.ledger.sightings.get(partition)?.get(offset);
+    if (sighting !== undefined && sighting !== value) this.fault(`vanished: ${place} was read with another record`);
 
     const { sender: name, number } = identityOf(value);
     const sender = this.ledger.senders.get(name);
@@ -188,6 +199,11 @@ export class Reading {
         judged.add(group);
         const fault = groupFault(group, numbers);
         if (fault !== null) note(`${fault}: ${sender.name} #${group.numbers[0]} to #${group.numbers.at(-1)}`);
+      }
+    }
+    for (const [partition, seen] of this.ledger.sightings) {
+      for (const offset of seen.keys()) {
+        if (offset >= this.position(partition)) note(`vanished: ${partition}/${offset} was read before`);
       }
     }
     return [...this.found, ...missing];

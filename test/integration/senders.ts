@@ -7,7 +7,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { BatchBuilder, type Codec } from '@sluice/protocol/record';
-import { Compression } from '@sluice/protocol/services';
+import { Acks, Compression, Form } from '@sluice/protocol/services';
 import { Sluice, SluiceError } from '@sluice/client';
 import { environmentWithoutSettings, LAUNCHER, type BrokerProcess } from './broker-process.ts';
 import { GrpcClient, type Answer } from './grpc-streams.ts';
@@ -110,38 +110,42 @@ async function* trickle(load: Load, group: SentGroup, lineCount: number): AsyncG
 }
 
 /** Up to five requests in flight on one stream; ready-made batches and records in turn. */
-const grpcStream: SendLoop = async (load, sender) => {
-  const client = new GrpcClient(load.broker.grpc);
-  const stream = client.produce();
-  const inFlight: Promise<void>[] = [];
-  try {
-    while (!load.over.aborted) {
-      const group = sender.group('whole');
-      const values = Array.from({ length: upTo(load, 30) }, () => group.add());
-      const timestamp = 1_700_000_000_000 + sender.entries.length;
-      const where = { topic: load.topic, partition: sender.partition };
-      load.beat();
-      if (load.random() < 0.5) {
-        const builder = new BatchBuilder({ codec: codecFor(load) });
-        for (const value of values) builder.append({ key: null, value, timestamp });
-        inFlight.push(
-          stream.send({ ...where, batches: builder.build() }).then(answer => noteAnswer(load, group, answer)),
-        );
-      } else {
-        const records = values.map(value => ({ value: Buffer.from(value), timestampMs: BigInt(timestamp) }));
-        const request = { ...where, records, compression: Compression.ZSTD };
-        inFlight.push(stream.send(request).then(answer => noteAnswer(load, group, answer)));
+const grpcStream =
+  (acks: Acks): SendLoop =>
+  async (load, sender) => {
+    const client = new GrpcClient(load.broker.grpc);
+    const stream = client.produce();
+    const inFlight: Promise<void>[] = [];
+    try {
+      while (!load.over.aborted) {
+        const group = sender.group('whole');
+        const values = Array.from({ length: upTo(load, 30) }, () => group.add());
+        const timestamp = 1_700_000_000_000 + sender.entries.length;
+        const where = { topic: load.topic, partition: sender.partition, acks };
+        load.beat();
+        if (load.random() < 0.5) {
+          const builder = new BatchBuilder({ codec: codecFor(load) });
+          for (const value of values) builder.append({ key: null, value, timestamp });
+          inFlight.push(
+            stream.send({ ...where, batches: builder.build() }).then(answer => noteAnswer(load, group, answer, acks)),
+          );
+        } else {
+          const records = values.map(value => ({ value: Buffer.from(value), timestampMs: BigInt(timestamp) }));
+          const request = { ...where, records, compression: Compression.ZSTD };
+          inFlight.push(stream.send(request).then(answer => noteAnswer(load, group, answer, acks)));
+        }
+        if (inFlight.length === 5) await inFlight.shift();
       }
-      if (inFlight.length === 5) await inFlight.shift();
+    } finally {
+      await Promise.allSettled(inFlight);
+      client.close();
     }
-  } finally {
-    await Promise.allSettled(inFlight);
-    client.close();
-  }
-};
+  };
 
-function noteAnswer(load: Load, group: SentGroup, answer: Answer): void {
+function noteAnswer(load: Load, group: SentGroup, answer: Answer, acks: Acks): void {
   load.beat();
+  // Answered before it is durable: it may be lost, but neither doubled nor torn nor out of order.
+  if (answer.case === 'ack' && acks === Acks.LEADER) return;
   if (answer.case === 'ack') {
     if (answer.value.count !== group.numbers.length) throw new Error('another count was acknowledged than was sent');
     group.acknowledgeAll(Number(answer.value.baseOffset));
@@ -262,15 +266,31 @@ function refusal(group: SentGroup, answer: HttpAnswer): Error {
 const loops: Readonly<Record<string, SendLoop>> = {
   'rest-json': restJson,
   'rest-ndjson': restNdjson,
-  grpc: grpcStream,
+  grpc: grpcStream(Acks.ALL),
+  'grpc-leader': grpcStream(Acks.LEADER),
   sdk,
   'command-line': commandLine,
 };
 
+/** Reads a partition while it is written to: what a reader saw must not vanish. */
+async function watch(load: Load, partition: number): Promise<void> {
+  const client = new GrpcClient(load.broker.grpc);
+  try {
+    for await (const { payload } of client.read({ topic: load.topic, partition, form: Form.RECORDS })) {
+      if (payload.case !== 'records') continue;
+      for (const { offset, value } of payload.value.records) {
+        load.ledger.see(partition, Number(offset), Buffer.from(value ?? []).toString('utf8'));
+      }
+    }
+  } finally {
+    client.close();
+  }
+}
+
 /** How often each kind of sender takes part in a load. */
 const SENDERS_OF_A_KIND = 2;
 
-/** All doors at once. Resolves when every sender has ended, with those that ended before they were to, and why. */
+/** All doors at once, a reader on every partition. Resolves when all have ended, with those that ended before they were to, and why. */
 export async function sendFromEveryDoor(load: Load, partitionCount: number): Promise<readonly string[]> {
   const deserters: string[] = [];
   const ends: Promise<void>[] = [];
@@ -288,6 +308,13 @@ export async function sendFromEveryDoor(load: Load, partitionCount: number): Pro
         ),
       );
     }
+  }
+  for (let partition = 0; partition < partitionCount; partition++) {
+    ends.push(
+      watch(load, partition).catch((error: unknown) => {
+        if (!load.ending()) deserters.push(`reader of partition ${partition}: ${String(error)}`);
+      }),
+    );
   }
   await Promise.all(ends);
   return deserters;
