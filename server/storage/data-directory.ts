@@ -88,7 +88,7 @@ export class DataDirectory {
   static async open(request: OpenDirectoryRequest): Promise<DataDirectory> {
     let lock: DirectoryLock | null = null;
     try {
-      await request.disk.makeDirectory(request.path);
+      await makeDurably(request.disk, request.path);
       lock = await request.locks.acquire(request.path);
       if (lock === null) {
         throw new StartRefusal(
@@ -238,6 +238,15 @@ export class DataDirectory {
     }
   }
 }
+
+/** Creates the folder and those above it that are missing, so that a power loss takes none of them. */
+const makeDurably = async (disk: Disk, directory: string): Promise<void> => {
+  if (await disk.exists(directory)) return;
+  const parent = path.dirname(directory);
+  if (parent !== directory) await makeDurably(disk, parent);
+  await disk.makeDirectory(directory);
+  await disk.syncDirectory(parent);
+};
 
 /** Reads or writes meta.json; refuses what is not this node's or not of this format. */
 const identify = async (request: OpenDirectoryRequest): Promise<DirectoryIdentity> => {
