@@ -15,8 +15,10 @@ export const RECORD_OVERHEAD_BYTES_MAX = 46;
 
 /** Builders at rest: enough for the partitions of a few requests. */
 const IDLE_BUILDERS_MAX = 32;
-/** A builder copies small batches out of its own memory and hands large ones over whole; see BatchBuilder. */
-const BUILDER_BYTES = 65_536;
+/** Small, because one request may have records for thousands of partitions; a builder grows with what it is given. */
+const BUILDER_BYTES = 4_096;
+/** A builder keeps memory for a batch as large as its last one: large ones are not worth keeping alive. */
+const IDLE_BUILDER_BYTES_MAX = 131_072;
 
 /**
  * Builders between uses, one object a door. A builder for every request would take its memory anew each time, and with
@@ -29,7 +31,9 @@ export class BuilderPool {
     return this.#idle.get(codec)?.pop() ?? new BatchBuilder({ codec, initialBytes: BUILDER_BYTES });
   }
 
-  give(codec: Codec, builder: BatchBuilder): void {
+  /** `usedBytes`: how large the last batch became. */
+  give(codec: Codec, builder: BatchBuilder, usedBytes: number): void {
+    if (usedBytes > IDLE_BUILDER_BYTES_MAX) return;
     builder.reset();
     const idle = this.#idle.get(codec);
     if (idle === undefined) this.#idle.set(codec, [builder]);
@@ -50,7 +54,7 @@ export class PartitionBatches {
   readonly #pool: BuilderPool;
   readonly #codec: Codec;
   readonly #batchBytesMax: number;
-  readonly #ready: Uint8Array[] = [];
+  #ready: Uint8Array[] = [];
   #readyBytes = 0;
   #readyCount = 0;
 
@@ -96,23 +100,25 @@ export class PartitionBatches {
     this.#open().append(record);
   }
 
-  /** All that was added, whole batches one after another; empty again afterwards. */
+  /** All that was added so far, whole batches one after another; new records may be added while they are compressed. */
   async take(): Promise<Uint8Array> {
-    if (this.#ready.length === 0) return this.#build();
-    const count = this.#builder?.recordCount ?? 0;
-    if (count > 0) this.#push(await this.#build(), count);
-    const [only] = this.#ready;
-    const joined = this.#ready.length === 1 && only !== undefined ? only : Buffer.concat(this.#ready);
-    this.#ready.length = 0;
+    const ready = this.#ready;
+    this.#ready = [];
     this.#readyBytes = 0;
     this.#readyCount = 0;
-    return joined;
+    if (ready.length === 0) return this.#build();
+    if (this.#builder !== null && !this.#builder.isEmpty) ready.push(await this.#build());
+    const [only] = ready;
+    return ready.length === 1 && only !== undefined ? only : Buffer.concat(ready);
   }
 
   /** Gives the builder back when what was added will not be taken. */
   drop(): void {
-    this.#close();
-    this.#ready.length = 0;
+    if (this.#builder !== null) this.#pool.give(this.#codec, this.#builder, this.#builder.byteLength);
+    this.#builder = null;
+    this.#ready = [];
+    this.#readyBytes = 0;
+    this.#readyCount = 0;
   }
 
   #open(): BatchBuilder {
@@ -121,15 +127,13 @@ export class PartitionBatches {
   }
 
   #build(): Promise<Uint8Array> {
-    const batch = this.#open().buildOffLoop();
+    const builder = this.#open();
+    const usedBytes = builder.byteLength;
+    const batch = builder.buildOffLoop();
     // Its records are out of it by now, whether they are being compressed or not.
-    this.#close();
-    return batch;
-  }
-
-  #close(): void {
-    if (this.#builder !== null) this.#pool.give(this.#codec, this.#builder);
+    this.#pool.give(this.#codec, builder, usedBytes);
     this.#builder = null;
+    return batch;
   }
 
   #cut(): void {

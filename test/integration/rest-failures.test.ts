@@ -1,5 +1,6 @@
 // What REST says when records cannot be appended or cannot be read.
 
+import { connect } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { CRC_AT, CRC_COVERS_FROM, crc32c, encodeBatch, writeInt32 } from '@sluice/protocol/record';
 import { startBroker, type TestBroker } from 'sluice/testing';
@@ -133,5 +134,38 @@ describe('a batch that cannot be read', () => {
     for (let index = 0; index < 4; index++) await append('bombs', half.slice());
     const page = await call(broker.http, `${path2}/records?values=base64`);
     expect((page.json['records'] as unknown[]).length).toBe(2);
+  });
+});
+
+describe('an upload that lasts', () => {
+  it('is answered when an append fails, though its client sends no more', async () => {
+    const topic = await newTopic('lasting', 1);
+    const { port } = new URL(broker.http);
+    const socket = connect(Number(port), '127.0.0.1');
+    const answered = new Promise<string>(resolve => {
+      let received = '';
+      socket.on('data', chunk => {
+        received += chunk.toString('latin1');
+        if (received.endsWith('}')) resolve(received);
+      });
+    });
+    const line = `{"value":1,"timestamp":${FUTURE}}\n`;
+    socket.write(
+      `POST ${topic}/records HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n` +
+        `${line.length.toString(16)}\r\n${line}\r\n`,
+    );
+    expect(await answered).toContain('"line":1,"count":0,"partitions":[]');
+    socket.destroy();
+  });
+
+  it('over very many partitions takes memory for its records, not for its partitions', async () => {
+    const topic = await newTopic('wide', 2_000);
+    const lines = Array.from({ length: 6_000 }, (_, index) => `{"value":${index},"partition":${index % 2_000}}`).join(
+      '\n',
+    );
+    const before = process.memoryUsage().arrayBuffers;
+    const answer = await post(broker.http, `${topic}/records`, lines, 'application/x-ndjson');
+    expect(answer.json).toMatchObject({ count: 6_000 });
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(64 * 1024 * 1024);
   });
 });

@@ -3,13 +3,13 @@
 
 import type { Exchange } from './exchange.ts';
 
-/** `end`: the body was whole. `gone`: its client broke it off. `stopping`: the door drains and waits no longer. */
-export type Arrival = Buffer | 'end' | 'gone' | 'stopping';
+/** `end`: the body was whole. `gone`: its client broke it off. `stopped`: it is not worth waiting for more. */
+export type Arrival = Buffer | 'end' | 'gone' | 'stopped';
 
 export class BodyChunks {
   readonly #exchange: Exchange;
   #wake: (() => void) | null = null;
-  #isStopping = false;
+  #isStopped = false;
 
   constructor(exchange: Exchange) {
     this.#exchange = exchange;
@@ -18,10 +18,13 @@ export class BodyChunks {
     request.on('readable', wake).on('end', wake).on('close', wake);
     // The close that follows says the same.
     request.on('error', wake);
-    exchange.onStop = () => {
-      this.#isStopping = true;
-      wake();
-    };
+    exchange.onStop = () => this.stop();
+  }
+
+  /** Ends a wait for the client, now and later: the door drains, or the answer is known already. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#wake?.();
   }
 
   /** True when more can be had without waiting for the client. */
@@ -36,7 +39,7 @@ export class BodyChunks {
       if (chunk !== null) return chunk;
       if (request.readableEnded) return 'end';
       if (request.destroyed) return 'gone';
-      if (this.#isStopping) return 'stopping';
+      if (this.#isStopped) return 'stopped';
       await new Promise<void>(resolve => {
         this.#wake = resolve;
       });

@@ -63,6 +63,7 @@ class LineUpload {
   readonly #exchange: Exchange;
   readonly #plan: ProducePlan;
   readonly #readLine: LineReader;
+  readonly #chunks: BodyChunks;
   readonly #lanes = new Map<number, Lane>();
   readonly #sticky: number;
   #line = 0;
@@ -75,11 +76,12 @@ class LineUpload {
     this.#exchange = exchange;
     this.#plan = plan;
     this.#readLine = readLine;
+    this.#chunks = new BodyChunks(exchange);
     this.#sticky = plan.partition ?? plan.choice.nextSticky(plan.topic.partitionCount);
   }
 
   async run(): Promise<void> {
-    const chunks = new BodyChunks(this.#exchange);
+    const chunks = this.#chunks;
     const splitter = new LineSplitter();
     let arrival = await chunks.next();
     while (arrival instanceof Buffer) {
@@ -93,8 +95,11 @@ class LineUpload {
     }
     chunks.release();
     // The client broke the body off: a partial last line is not a line, and nobody waits for an answer.
-    if (arrival === 'gone') return;
-    if (arrival === 'stopping') this.#fail(this.#line + 1, stopping());
+    if (arrival === 'gone') {
+      this.#dropLines();
+      return;
+    }
+    if (arrival === 'stopped') this.#fail(this.#line + 1, stopping());
     const last = arrival === 'end' ? splitter.rest() : null;
     if (last !== null) this.#take(last, this.#plan.clock.wallMs());
     await this.#finish();
@@ -185,6 +190,7 @@ class LineUpload {
   /** An append that failed belongs to an earlier line than whatever was found wrong meanwhile. */
   #failAppend(line: number, refusal: Problem): void {
     this.#hasAppendFailed = true;
+    this.#chunks.stop();
     if (this.#failure === null || line < this.#failure.line) this.#failure = { line, problem: refusal };
   }
 
@@ -211,7 +217,12 @@ class LineUpload {
       this.#sendWhatWaits(1);
       for (const lane of this.#lanes.values()) if (lane.appending !== null) await lane.appending;
     }
+    this.#dropLines();
     this.#answer();
+  }
+
+  #dropLines(): void {
+    for (const lane of this.#lanes.values()) lane.batches.drop();
   }
 
   #answer(): void {
