@@ -129,6 +129,43 @@ describe('a connection that is lost', () => {
     expect(cuts).toBe(4);
   });
 
+  test('again and again while writing: what was acknowledged is there once, what is unknown at most once', async () => {
+    await using broker = await startBroker();
+    await using link = await CuttableLink.to(broker.grpc);
+    await using beside = new Sluice({ servers: [broker.grpc] });
+    await beside.admin.createTopic({ name: 'written', partitionCount: 3 });
+    await using sluice = new Sluice({ servers: [link.address] });
+    await using producer = sluice.producer({ topic: 'written', lingerMs: 0, batchBytes: 500 });
+    const places = new Map<string, string>();
+    const unknown = new Set<string>();
+    const count = 3_000;
+    for (let from = 0; from < count; from += 300) {
+      const values = Array.from({ length: 300 }, (_, index) => `${from + index}`);
+      const sends = values.map(async value => {
+        try {
+          const { partition, offset } = await producer.send({ key: value, value });
+          places.set(value, `${partition}/${offset}`);
+        } catch (error) {
+          expect(error).toMatchObject({ code: 'REQUEST_TIMED_OUT', outcome: 'unknown' });
+          unknown.add(value);
+        }
+      });
+      // The first answers have come, the last have not.
+      await Promise.race(sends);
+      link.cut();
+      await Promise.all(sends);
+    }
+    expect(places.size + unknown.size).toBe(count);
+    expect(unknown.size).toBeGreaterThan(0);
+    const found = new Map<string, string[]>();
+    for await (const { partition, offset, value } of beside.reader({ topic: 'written', untilEnd: true })) {
+      const at = Buffer.from(value!).toString();
+      found.set(at, [...(found.get(at) ?? []), `${partition}/${offset}`]);
+    }
+    for (const [value, place] of places) expect(found.get(value)).toEqual([place]);
+    for (const value of unknown) expect(found.get(value)?.length ?? 0).toBeLessThanOrEqual(1);
+  });
+
   test('while a topic is created: the caller is told that nobody knows', async () => {
     await using broker = await startBroker();
     await using link = await CuttableLink.to(broker.grpc);
