@@ -8,6 +8,7 @@
 // the world. Relies on the topic settings table for what may stand under `topic-defaults:`.
 
 import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { assert } from './base/assert.ts';
 import { type LogLevel, logLevels } from './base/logger.ts';
 import { nearestName } from './base/nearest-name.ts';
 import { checkTopicConfig } from './broker/topic-config.ts';
@@ -132,89 +133,109 @@ interface FileSettings {
   readonly topicDefaults: ReadonlyMap<string, RawSetting>;
 }
 
-/** Merges and checks. All faults are reported, not only the first: each start tells everything that is wrong. */
+/** Where values come from, the strongest first, keyed by setting. */
+interface Layers {
+  readonly flags: ReadonlyMap<string, readonly string[]>;
+  readonly environment: ReadonlyMap<string, RawSetting>;
+  readonly file: ReadonlyMap<string, RawSetting>;
+}
+
+/** Merges and checks. All values that are wrong are reported, not only the first, then all combinations. */
 export const resolveConfig = (sources: ConfigSources): ConfigResolution => {
   const faults: ConfigFault[] = [];
+  const merged: MergedSetting[] = [];
   const file = sources.file === null ? NO_FILE : readFile(sources.file, faults);
   const environment = readEnvironment(sources.environment, faults);
-  const merged: MergedSetting[] = [];
+  const layers: Layers = { flags: sources.flags, environment, file: file.settings };
 
-  const take = <T extends MergedSetting['value'], U = T>(
-    key: string,
-    read: (values: readonly string[]) => Reading<U>,
-    show: (value: U) => T,
-  ): { readonly value: U; readonly source: SettingSource } | null => {
-    const raw = pick(key, sources.flags, environment, file.settings);
-    const reading = read(raw.values);
+  /** A value that is wrong leaves a fault behind; what stands in for it is never used. */
+  const take = <T>(key: string, read: Reader<T>, show: (value: T) => MergedSetting['value']): Taken<T> => {
+    const { values, source } = strongest(key, layers);
+    const reading = read(values);
     if (!reading.ok) {
-      faults.push({ source: raw.source, kind: 'value', detail: `${key}: ${reading.detail}` });
-      return null;
+      faults.push({ source, kind: 'value', detail: `${key}: ${reading.detail}` });
+      return { key, value: byDefault(key, read), source };
     }
-    merged.push({ key, value: show(reading.value), source: raw.source });
-    return { value: reading.value, source: raw.source };
+    merged.push({ key, value: show(reading.value), source });
+    return { key, value: reading.value, source };
   };
 
-  const dataDir = take('data-dir', readDirectory, same);
-  const nodeId = take('node-id', readNodeId, same);
-  const rack = take('rack', readText, same);
-  const http = take('http', readAddress, formatAddress);
-  const grpc = take('grpc', readAddress, formatAddress);
-  const management = take('management', readAddress, formatAddress);
-  const allowOrigins = take('allow-origin', readOrigins, same);
-  const hostNames = take('host-name', readHostNames, same);
-  const insecure = take('insecure', readSwitch, same);
-  const logLevel = take('log-level', readLogLevel, same);
+  const config = {
+    dataDir: take('data-dir', readDirectory, same),
+    nodeId: take('node-id', readNodeId, same),
+    rack: take('rack', readText, same),
+    http: take('http', readAddress, formatAddress),
+    grpc: take('grpc', readAddress, formatAddress),
+    management: take('management', readAddress, formatAddress),
+    allowOrigins: take('allow-origin', readOrigins, same),
+    hostNames: take('host-name', readHostNames, same),
+    insecure: take('insecure', readSwitch, same),
+    logLevel: take('log-level', readLogLevel, same),
+  };
   const topicDefaults = readTopicDefaults(file.topicDefaults, merged, faults);
-
-  const doors = [
-    { key: 'http', door: http },
-    { key: 'grpc', door: grpc },
-    { key: 'management', door: management },
-  ];
-  for (const [index, { key, door }] of doors.entries()) {
-    if (door === null) continue;
-    if (insecure?.value === false && !isLoopback(door.value.host)) {
-      const detail =
-        `${key}: ${formatAddress(door.value)} can be reached from other machines and nobody is authenticated; ` +
-        'bind to 127.0.0.1, or say --insecure to accept that';
-      faults.push({ source: door.source, kind: 'combination', detail });
-    }
-    for (const earlier of doors.slice(0, index)) {
-      if (earlier.door === null || !collide(earlier.door.value, door.value)) continue;
-      const detail = `${key}: ${formatAddress(door.value)} is taken by ${earlier.key}; choose another port`;
-      faults.push({ source: door.source, kind: 'combination', detail });
-    }
-  }
-
-  if (
-    faults.length > 0 ||
-    dataDir === null ||
-    nodeId === null ||
-    rack === null ||
-    http === null ||
-    grpc === null ||
-    management === null ||
-    allowOrigins === null ||
-    hostNames === null ||
-    insecure === null ||
-    logLevel === null
-  ) {
-    return { ok: false, faults };
-  }
-  const config: Config = {
-    dataDir: dataDir.value,
-    nodeId: nodeId.value,
-    rack: rack.value,
-    http: http.value,
-    grpc: grpc.value,
-    management: management.value,
-    allowOrigins: allowOrigins.value,
-    hostNames: hostNames.value,
-    insecure: insecure.value,
-    logLevel: logLevel.value,
-    topicDefaults,
+  // Combinations are judged when every value is what was meant.
+  if (faults.length === 0)
+    faults.push(...doorFaults([config.http, config.grpc, config.management], config.insecure.value));
+  if (faults.length > 0) return { ok: false, faults };
+  return {
+    ok: true,
+    settings: merged,
+    config: {
+      dataDir: config.dataDir.value,
+      nodeId: config.nodeId.value,
+      rack: config.rack.value,
+      http: config.http.value,
+      grpc: config.grpc.value,
+      management: config.management.value,
+      allowOrigins: config.allowOrigins.value,
+      hostNames: config.hostNames.value,
+      insecure: config.insecure.value,
+      logLevel: config.logLevel.value,
+      topicDefaults,
+    },
   };
-  return { ok: true, config, settings: merged };
+};
+
+type Reader<T> = (values: readonly string[]) => Reading<T>;
+
+interface Taken<T> {
+  readonly key: string;
+  readonly value: T;
+  readonly source: SettingSource;
+}
+
+const fallbackOf = (key: string): readonly string[] => settingRows.find(setting => setting.key === key)?.fallback ?? [];
+
+const byDefault = <T>(key: string, read: Reader<T>): T => {
+  const reading = read(fallbackOf(key));
+  assert(reading.ok, `the default of ${key} is a value that it takes`);
+  return reading.value;
+};
+
+const strongest = (key: string, layers: Layers): RawSetting => {
+  const flag = layers.flags.get(key);
+  if (flag !== undefined) return { values: flag, source: { kind: 'flag', flag: key } };
+  return (
+    layers.environment.get(key) ?? layers.file.get(key) ?? { values: fallbackOf(key), source: { kind: 'default' } }
+  );
+};
+
+/** What is wrong with the doors together: too open, or two on one port. */
+const doorFaults = (doors: readonly Taken<ListenAddress>[], isInsecure: boolean): readonly ConfigFault[] => {
+  const faults: ConfigFault[] = [];
+  for (const [index, { key, value, source }] of doors.entries()) {
+    if (!isInsecure && !isLoopback(value.host)) {
+      const detail =
+        `${key}: ${formatAddress(value)} can be reached from other machines and nobody is authenticated; ` +
+        'bind to 127.0.0.1, or say --insecure to accept that';
+      faults.push({ source, kind: 'combination', detail });
+    }
+    const taken = doors.slice(0, index).find(earlier => collide(earlier.value, value));
+    if (taken === undefined) continue;
+    const detail = `${key}: ${formatAddress(value)} is taken by ${taken.key}; choose another port`;
+    faults.push({ source, kind: 'combination', detail });
+  }
+  return faults;
 };
 
 /** A file of settings that gives the same broker, each setting with its source behind it. */
@@ -247,20 +268,6 @@ export const formatAddress = (address: ListenAddress): string =>
 const NO_FILE: FileSettings = { settings: new Map(), topicDefaults: new Map() };
 
 const same = <T>(value: T): T => value;
-
-const pick = (
-  key: string,
-  flags: ConfigSources['flags'],
-  environment: ReadonlyMap<string, RawSetting>,
-  file: ReadonlyMap<string, RawSetting>,
-): RawSetting => {
-  const flag = flags.get(key);
-  if (flag !== undefined) return { values: flag, source: { kind: 'flag', flag: key } };
-  const given = environment.get(key) ?? file.get(key);
-  if (given !== undefined) return given;
-  const fallback = settingRows.find(setting => setting.key === key)?.fallback ?? [];
-  return { values: fallback, source: { kind: 'default' } };
-};
 
 const readEnvironment = (
   environment: ConfigSources['environment'],
@@ -321,7 +328,7 @@ const readFile = (file: { readonly path: string; readonly text: string }, faults
     const name = isScalar(key) ? String(key.value) : String(key);
     const source = at((key as Node).range?.[0] ?? 0);
     if (name === TOPIC_DEFAULTS_KEY) {
-      topicDefaults = readTopicDefaultsNode(value, source, at, faults);
+      topicDefaults = readTopicDefaultsNode(value, { source, at }, faults);
       continue;
     }
     const setting = settingRows.find(candidate => candidate.key === name);
@@ -347,8 +354,7 @@ const readFile = (file: { readonly path: string; readonly text: string }, faults
 
 const readTopicDefaultsNode = (
   node: unknown,
-  source: SettingSource,
-  at: (position: number) => SettingSource,
+  { source, at }: { readonly source: SettingSource; readonly at: (position: number) => SettingSource },
   faults: ConfigFault[],
 ): ReadonlyMap<string, RawSetting> => {
   const found = new Map<string, RawSetting>();

@@ -108,7 +108,13 @@ describe('merging', () => {
   });
 
   test("client variables and other programs' variables are none of the broker's", () => {
-    const environment = { SLUICE_SERVER: 'elsewhere:9', SLUICE_TOKEN: 't', SLUICE_CONFIG: 'f', HOME: '/', SLUICER: '1' };
+    const environment = {
+      SLUICE_SERVER: 'elsewhere:9',
+      SLUICE_TOKEN: 't',
+      SLUICE_CONFIG: 'f',
+      HOME: '/',
+      SLUICER: '1',
+    };
     expect(config({ environment })).toEqual(config({}));
   });
 });
@@ -146,7 +152,11 @@ describe('refusals name the setting, its source and what would be right', () => 
   test.each<[string, Given, RegExp]>([
     ['a misspelt key', { file: 'rack: a\ndata-dri: x\n' }, /^sluice\.yaml line 2: .*"data-dri".*"data-dir"/],
     ['a misspelt variable', { environment: { SLUICE_DATADIR: 'x' } }, /SLUICE_DATADIR: .*"SLUICE_DATA_DIR".*unset/],
-    ['a variable without any likeness', { environment: { SLUICE_ZZZZZZZZ: 'x' } }, /there is no such setting; unset it$/],
+    [
+      'a variable without any likeness',
+      { environment: { SLUICE_ZZZZZZZZ: 'x' } },
+      /there is no such setting; unset it$/,
+    ],
     ['topic defaults in the environment', { environment: { SLUICE_TOPIC_DEFAULTS: 'a=b' } }, /only be set in a file/],
     ['no YAML', { file: 'a: [1\n' }, /^sluice\.yaml line \d: not YAML/],
     ['the same key twice', { file: 'rack: a\nrack: b\n' }, /^sluice\.yaml line \d: not YAML/],
@@ -174,8 +184,9 @@ describe('refusals name the setting, its source and what would be right', () => 
     expect(found[0]).toMatch(expected);
   });
 
-  test('all faults are told at once', () => {
+  test('all wrong values are told at once, and combinations only of right ones', () => {
     expect(faults({ flags: { http: 'x' }, environment: { SLUICE_NODE_ID: 'y' }, file: 'z: 1\n' })).toHaveLength(3);
+    expect(faults({ flags: { http: 'x', grpc: '127.0.0.1:8080' } })).toEqual([expect.stringMatching(/^flag --http: /)]);
   });
 
   test.each(['0.0.0.0:8080', '[::]:8080', '192.168.0.7:8080', 'sluice.example:8080'])(
@@ -194,6 +205,8 @@ describe('refusals name the setting, its source and what would be right', () => 
     expect(faults({ flags: { grpc: '127.0.0.1:8080' } })).toEqual([expect.stringMatching(/taken by http/)]);
     const wildcard = { http: '0.0.0.0:9000', grpc: '127.0.0.1:9000', insecure: 'true' };
     expect(faults({ flags: wildcard })).toEqual([expect.stringMatching(/taken by http/)]);
-    expect(config({ flags: { http: '127.0.0.1:0', grpc: '127.0.0.1:0', management: '127.0.0.1:0' } }).grpc.port).toBe(0);
+    expect(config({ flags: { http: '127.0.0.1:0', grpc: '127.0.0.1:0', management: '127.0.0.1:0' } }).grpc.port).toBe(
+      0,
+    );
   });
 });

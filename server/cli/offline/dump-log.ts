@@ -15,8 +15,10 @@ import {
   type BatchFault,
   BatchView,
   type DecodeFault,
+  DELETE_HORIZON_BIT,
   type Header,
   inspectBatch,
+  readAttributes,
   readBatchBytes,
   readCrc,
   readInt32,
@@ -176,6 +178,7 @@ const batchLine = (view: BatchView, position: number, isValid: boolean): string 
     `partitionLeaderEpoch: ${view.leaderEpoch}`,
     `isTransactional: ${view.isTransactional}`,
     `isControl: ${view.isControl}`,
+    `deleteHorizonMs: ${deleteHorizon(view)}`,
     `position: ${position}`,
     `${timestampName(view)}: ${view.maxTimestamp}`,
     `size: ${view.byteLength}`,
@@ -184,6 +187,12 @@ const batchLine = (view: BatchView, position: number, isValid: boolean): string 
     `crc: ${readCrc(view.bytes, 0)}`,
     `isvalid: ${isValid}`,
   ].join(' ')}\n`;
+
+/** Spelt as Kafka's tool does. With the bit set, the base timestamp is the horizon. */
+const deleteHorizon = (view: BatchView): string =>
+  (readAttributes(view.bytes, 0) & DELETE_HORIZON_BIT) === 0
+    ? 'OptionalLong.empty'
+    : `OptionalLong[${view.baseTimestamp}]`;
 
 /** Sequences wrap to 0 behind the largest int32. */
 const lastSequence = (view: BatchView): number => (view.baseSequence + view.lastOffsetDelta) % 0x8000_0000;
