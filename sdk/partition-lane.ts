@@ -90,6 +90,7 @@ export class PartitionLane {
       const { topic, clock } = host;
       const place = { topic, partition: this.partition, sequence: this.sequence++ };
       this.open = new ProduceBatch(place, clock.monotonicMs());
+      this.open.baseTimestamp = record.timestamp;
       host.opened(this, this.open);
     }
     const batch = this.open;

@@ -37,6 +37,8 @@ export class ProduceBatch {
   recordCount = 0;
   /** What it takes of the buffer. */
   bufferedBytes = 0;
+  /** The first record's. */
+  baseTimestamp = 0;
   maxTimestamp = Number.NEGATIVE_INFINITY;
   /** A ticket will tell how it ended. */
   isAskedFor = false;
@@ -95,7 +97,8 @@ export class ProduceBatch {
 export class BatchTicket implements Ticket {
   private batch: ProduceBatch | null = null;
   private index = -1;
-  private timestamp = 0;
+  /** To the batch's first record: a small integer needs no box of its own. */
+  private timestampDelta = 0;
   private failure: SluiceError | null = null;
   private waiting: PromiseWithResolvers<void> | null = null;
   /** Nobody waits for it any more; a record without a place will get none. */
@@ -104,7 +107,7 @@ export class BatchTicket implements Ticket {
   place(batch: ProduceBatch, index: number, timestamp: number): void {
     this.batch = batch;
     this.index = index;
-    this.timestamp = timestamp;
+    this.timestampDelta = timestamp - batch.baseTimestamp;
     if (this.waiting !== null) {
       batch.isAskedFor = true;
       this.waiting.resolve();
@@ -130,7 +133,7 @@ export class BatchTicket implements Ticket {
       topic: batch.topic,
       partition: batch.partition,
       offset: baseOffset < 0 ? -1 : baseOffset + this.index,
-      timestamp: appendTimestamp ?? this.timestamp,
+      timestamp: appendTimestamp ?? batch.baseTimestamp + this.timestampDelta,
     };
   }
 }
