@@ -14,7 +14,7 @@ import { leaderEpoch, offset } from '@sluice/protocol/ids';
 import { readBaseOffset, readLastOffset } from '@sluice/protocol/record';
 import type { FlushMode } from '../../server/storage/log-settings.ts';
 import { type BatchPlan, makeBatch, type ReadRecord, recordsOf } from '../storage/batches.ts';
-import { LogWorld, PARTITION } from '../storage/log-world.ts';
+import { LogWorld, PARTITION, type WorldOptions } from '../storage/log-world.ts';
 import { judgeFiles } from '../storage/partition-files.ts';
 import { usual } from '../simulation/disk.ts';
 
@@ -531,7 +531,11 @@ class Run {
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1');
 
 /** Throws where the log and the model differ. */
-export const runList = async (how: Setting, operations: readonly Operation[]): Promise<void> => {
+export const runList = async (
+  how: Setting,
+  operations: readonly Operation[],
+  disk: Pick<WorldOptions, 'losesSyncsOf'> = {},
+): Promise<void> => {
   const world = await LogWorld.start({
     seed: `model ${how.seed}`,
     settings: {
@@ -541,6 +545,7 @@ export const runList = async (how: Setting, operations: readonly Operation[]): P
     },
     tailCacheBytes: how.tailCacheBytes,
     openFilesMax: 5,
+    ...disk,
   });
   const run = new Run(world, how.flushMode);
   for (const each of operations) await run.perform(each);

@@ -16,10 +16,25 @@ describe('the log of a partition', () => {
     timeout: 60_000 + runs * 200,
   }, async () => {
     const details = await fc.check(
-      fc.asyncProperty(setting, fc.array(operation, { minLength: 5, maxLength: 60 }), runList),
+      fc.asyncProperty(setting, fc.array(operation, { minLength: 5, maxLength: 60 }), (how, operations) =>
+        runList(how, operations),
+      ),
       { numRuns: runs, ...(seed === undefined ? {} : { seed: Number(seed) }) },
     );
     expect(details.failed ? fc.defaultReportMessage(details) : null).toBeNull();
     expect(details.numRuns).toBe(runs);
+  });
+
+  test.each([
+    ['records', /\.log$/],
+    ['the store', /store-\d/],
+  ])('differs on a disk that forgets syncs of %s: the lists can find what they look for', async (_, losesSyncsOf) => {
+    const details = await fc.check(
+      fc.asyncProperty(setting, fc.array(operation, { minLength: 5, maxLength: 60 }), (how, operations) =>
+        runList(how, operations, { losesSyncsOf }),
+      ),
+      { numRuns: 400, endOnFailure: true },
+    );
+    expect(details.failed).toBe(true);
   });
 });

@@ -60,6 +60,8 @@ export interface SimulatedDiskOptions {
   readonly capacityBytes?: number;
   /** How likely a dirty page is written by itself after each write. */
   readonly writeBackChance?: number;
+  /** Syncs of these files answer and do nothing: a disk that lies, to prove that a test would notice. */
+  readonly losesSyncsOf?: RegExp;
 }
 
 /** One life of a node. */
@@ -86,6 +88,7 @@ export class SimulatedDisk {
   readonly #root = new DirectoryImage();
   readonly #underway = new Set<Underway>();
   readonly #writeBackChance: number;
+  readonly #losesSyncsOf: RegExp | null;
   #mount: Mount = { isDead: true };
   /** What the file system holds; can be changed while it is in use. */
   capacityBytes: number;
@@ -97,6 +100,7 @@ export class SimulatedDisk {
     this.#scheduler = options.scheduler;
     this.#random = options.random;
     this.#writeBackChance = options.writeBackChance ?? 0.05;
+    this.#losesSyncsOf = options.losesSyncsOf ?? null;
     this.capacityBytes = options.capacityBytes ?? Number.MAX_SAFE_INTEGER;
   }
 
@@ -295,7 +299,7 @@ export class SimulatedDisk {
         const snapshot = file.beginSync();
         return call({ kind: 'sync', position: 0, byteLength: 0 }, fate => {
           if (fate.kind === 'fault') file.failSync(snapshot, this.#random);
-          else file.endSync(snapshot);
+          else if (this.#losesSyncsOf?.test(path) !== true) file.endSync(snapshot);
         });
       },
       truncate: byteLength => {

@@ -41,6 +41,7 @@ export interface WorldOptions {
   readonly settings?: Partial<LogSettings>;
   readonly tailCacheBytes?: number;
   readonly openFilesMax?: number;
+  readonly losesSyncsOf?: RegExp;
 }
 
 export interface Logged {
@@ -69,7 +70,11 @@ export class LogWorld {
     this.#options = options;
     this.random = new SeededRandom(options.seed);
     this.scheduler = new Scheduler(this.random.fork('order'));
-    this.disk = new SimulatedDisk({ scheduler: this.scheduler, random: this.random.fork('disk') });
+    this.disk = new SimulatedDisk({
+      scheduler: this.scheduler,
+      random: this.random.fork('disk'),
+      ...(options.losesSyncsOf === undefined ? {} : { losesSyncsOf: options.losesSyncsOf }),
+    });
     this.settings = settingsFor(options.settings);
     this.#clock = new SimulatedClock(this.scheduler);
   }
