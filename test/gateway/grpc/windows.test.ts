@@ -33,23 +33,3 @@ test('a connection may send 4 MiB ahead', async () => {
   expect(client.state.remoteWindowSize).toBe(4 * MIB);
   client.destroy();
 });
-
-test('what is sent ahead is taken without the server reading it', async () => {
-  await using broker = await startBroker();
-  const { session: client } = await session(broker.grpc);
-  const stream = client.request({
-    ':method': 'POST',
-    ':path': '/sluice.v1.ProduceService/Produce',
-    'content-type': 'application/grpc',
-    te: 'trailers',
-  });
-  // The beginning of one message of 1 MiB: the server cannot act on it, and the transport takes it all the same.
-  const frame = Buffer.alloc(MIB);
-  frame.writeUInt32BE(2 * MIB, 1);
-  stream.on('error', () => {});
-  await new Promise<void>((resolve, reject) => {
-    stream.write(frame, error => (error ? reject(error) : resolve()));
-  });
-  expect(stream.writableLength).toBe(0);
-  client.destroy();
-});
