@@ -3,8 +3,7 @@
 //
 // Guarantees: no batch that comes out is larger than batchBytesMax; a record that cannot fit alone is refused when it is
 // added, and the ones added before it stay. The order is the order of adding.
-// Sizes are judged uncompressed, so that compressing can only help; only a single record that is too large uncompressed
-// is judged by its compressed size.
+// Sizes are judged uncompressed; only a single record that is too large so is judged by its compressed size.
 
 import type { Codec } from '@sluice/protocol/record';
 import { BATCH_HEADER_BYTES, BatchBuilder } from '@sluice/protocol/record';
@@ -54,6 +53,8 @@ export class PartitionBatches {
   readonly #pool: BuilderPool;
   readonly #codec: Codec;
   readonly #batchBytesMax: number;
+  /** Uncompressed, so that the batch fits also when compressing makes it longer. */
+  readonly #plainBytesMax: number;
   #ready: Uint8Array[] = [];
   #readyBytes = 0;
   #readyCount = 0;
@@ -63,6 +64,7 @@ export class PartitionBatches {
     this.#pool = options.pool;
     this.#codec = options.codec;
     this.#batchBytesMax = options.batchBytesMax;
+    this.#plainBytesMax = options.codec === 'none' ? options.batchBytesMax : plainBytesMax(options.batchBytesMax);
   }
 
   get recordCount(): number {
@@ -77,14 +79,14 @@ export class PartitionBatches {
   /** False when the record fits into no batch of this topic. */
   add(record: WrittenRecord): boolean {
     const builder = this.#open();
-    if (builder.estimatedBytesWith(record) <= this.#batchBytesMax) {
+    if (builder.estimatedBytesWith(record) <= this.#plainBytesMax) {
       builder.append(record);
       return true;
     }
     // The estimate is an upper bound: only a batch of its own tells what the record really takes.
     this.#cut();
     builder.append(record);
-    if (builder.byteLength <= this.#batchBytesMax) return true;
+    if (builder.byteLength <= this.#plainBytesMax) return true;
     if (this.#codec === 'none') {
       builder.reset();
       return false;
@@ -148,6 +150,9 @@ export class PartitionBatches {
     this.#readyCount += count;
   }
 }
+
+/** What cannot be compressed grows by its framing: gzip adds 5 bytes to each 16 KiB and 18 in all, zstd less. */
+const plainBytesMax = (batchBytesMax: number): number => Math.max(0, batchBytesMax - (batchBytesMax >>> 10) - 64);
 
 /** True when records written in `bodyBytes` of text certainly fit into one batch together, whoever they go to. */
 export const fitsOneBatch = (bodyBytes: number, recordCount: number, batchBytesMax: number): boolean =>
