@@ -9,10 +9,10 @@ export class BadLine extends Error {
   /** A code of the error table where the broker or the client refused the record, else null. */
   readonly code: string | null;
 
-  constructor(line: number, reason: string, code: string | null = null, cause?: unknown) {
-    super(`line ${line}: ${reason}`, { cause });
+  constructor(line: number, reason: string, refused?: { readonly code: string }) {
+    super(`line ${line}: ${reason}`, { cause: refused });
     this.line = line;
     this.reason = reason;
-    this.code = code;
+    this.code = refused?.code ?? null;
   }
 }

@@ -2,7 +2,7 @@
 
 import { Sluice, SluiceError } from '@sluice/client';
 import type { CommandContext } from './command.ts';
-import { CommandFailure } from './failure.ts';
+import { refusal } from './failure.ts';
 
 const SERVER_DEFAULT = '127.0.0.1:9090';
 
@@ -47,7 +47,7 @@ export const withClient = async (
 /** Everything else comes back as it is. */
 const clientFailure = (error: unknown, server: string): unknown => {
   if (!(error instanceof SluiceError)) return error;
-  return new CommandFailure(1, error.code, `${error.detail}${advice(error, server)}`, error);
+  return refusal(error, `${error.detail}${advice(error, server)}`);
 };
 
 /** What to do about it, where there is something to do. */

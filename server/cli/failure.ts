@@ -6,13 +6,20 @@
 
 export type ExitCode = 1 | 2;
 
+export interface FailureReport {
+  readonly exitCode: ExitCode;
+  /** A code of the error table; absent where no request was refused (a file is missing, a flag is wrong). */
+  readonly code?: string | null;
+  readonly message: string;
+  readonly cause?: unknown;
+}
+
 export class CommandFailure extends Error {
   override readonly name = 'CommandFailure';
   readonly exitCode: ExitCode;
-  /** A code of the error table, or null where no request was refused (a file is missing, a flag is wrong). */
   readonly code: string | null;
 
-  constructor(exitCode: ExitCode, code: string | null, message: string, cause?: unknown) {
+  constructor({ exitCode, code = null, message, cause }: FailureReport) {
     super(message, { cause });
     this.exitCode = exitCode;
     this.code = code;
@@ -21,11 +28,15 @@ export class CommandFailure extends Error {
 
 /** Exit code 2: the command line itself is wrong. `help` is the command whose help shows what is right. */
 export const usageFailure = (message: string, help: readonly string[] = []): CommandFailure =>
-  new CommandFailure(2, null, `${message}; see \`${['sluice', ...help, '--help'].join(' ')}\``);
+  new CommandFailure({ exitCode: 2, message: `${message}; see \`${['sluice', ...help, '--help'].join(' ')}\`` });
 
 /** Exit code 1: the operation failed. */
 export const failure = (message: string, cause?: unknown): CommandFailure =>
-  new CommandFailure(1, null, message, cause);
+  new CommandFailure({ exitCode: 1, message, cause });
+
+/** Exit code 1: a request was refused, with this code. */
+export const refusal = (refused: { readonly code: string }, message: string): CommandFailure =>
+  new CommandFailure({ exitCode: 1, code: refused.code, message, cause: refused });
 
 /** The line for standard error. Control characters of foreign text must not reach a terminal, nor break the line. */
 export const failureLine = (fault: CommandFailure): string => {

@@ -12,7 +12,7 @@ import { BadLine } from './bad-line.ts';
 import { type ClientContext, withClient } from './client.ts';
 import type { CommandContext } from './command.ts';
 import { DeliveryLog } from './delivery-log.ts';
-import { CommandFailure, failure } from './failure.ts';
+import { CommandFailure, failure, refusal } from './failure.ts';
 import { readLines } from './line-reader.ts';
 import { Progress } from './progress.ts';
 import { jsonForm, type LineForm, type LineRecord, recordForm, textForm } from './record-form.ts';
@@ -114,7 +114,7 @@ const enqueue = (producer: Producer<Raw, Raw>, record: LineRecord, line: number)
     return producer.enqueue(record);
   } catch (error) {
     if (!(error instanceof SluiceError)) throw error;
-    throw new BadLine(line, error.detail, error.code, error);
+    throw new BadLine(line, error.detail, error);
   }
 };
 
@@ -195,13 +195,15 @@ const written = (count: number): string => `${records(count)} ${count === 1 ? 'w
 
 const deliveryFailure = (line: number, error: unknown, count: number): unknown => {
   if (!(error instanceof SluiceError)) return error;
-  return new CommandFailure(1, error.code, `line ${line}: ${error.detail}; ${written(count)}`, error);
+  return refusal(error, `line ${line}: ${error.detail}; ${written(count)}`);
 };
 
 const inputFailure = (fault: unknown, count: number): unknown => {
-  if (fault instanceof BadLine) return new CommandFailure(1, fault.code, `${fault.message}; ${written(count)}`, fault);
-  if (fault instanceof SluiceError)
-    return new CommandFailure(1, fault.code, `${fault.detail}; ${written(count)}`, fault);
+  if (fault instanceof BadLine) {
+    const message = `${fault.message}; ${written(count)}`;
+    return new CommandFailure({ exitCode: 1, code: fault.code, message, cause: fault });
+  }
+  if (fault instanceof SluiceError) return refusal(fault, `${fault.detail}; ${written(count)}`);
   const { code, syscall, path } = fault as NodeJS.ErrnoException;
   if (code === undefined || syscall === undefined) return fault;
   return failure(`cannot read ${path ?? 'standard input'} (${code}); ${written(count)}`, fault);

@@ -21,7 +21,7 @@ import {
   VERSION,
 } from '../config.ts';
 import type { CommandContext, RunningNode } from './command.ts';
-import { CommandFailure, failure } from './failure.ts';
+import { failure } from './failure.ts';
 import type { Invocation } from './invocation.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -131,7 +131,7 @@ const listenAdvice: Readonly<Record<ListenFailure['reason'], string>> = {
 };
 
 const startFailure = (error: unknown): unknown => {
-  if (error instanceof StartRefusal) return new CommandFailure(1, null, error.message, error);
+  if (error instanceof StartRefusal) return failure(error.message, error);
   if (isListenFailure(error)) return failure(`cannot listen on ${error.address}: ${listenAdvice[error.reason]}`, error);
   return error;
 };

@@ -33,7 +33,7 @@ import { type Disk, DiskFault, type DiskFile } from '../../io/disk.ts';
 import { realDisk } from '../../io/real/disk.ts';
 import { parseSegmentFileName, segmentFileName } from '../../storage/segment-name.ts';
 import type { CommandContext } from '../command.ts';
-import { CommandFailure, failure, withoutControls } from '../failure.ts';
+import { failure, withoutControls } from '../failure.ts';
 import type { Terminal } from '../terminal.ts';
 
 const OFFSET_ENTRY_BYTES = 8;
@@ -62,7 +62,7 @@ export const dumpLog = async ({ invocation, terminal }: CommandContext): Promise
     await terminal.print(`Dumping ${path}\n`);
     const finding = await dumpFile(dump, name);
     if (finding === null) return 0;
-    throw new CommandFailure(1, null, `${path} is damaged at position ${finding.position}: ${finding.detail}`);
+    throw failure(`${path} is damaged at position ${finding.position}: ${finding.detail}`);
   } catch (error) {
     if (!(error instanceof DiskFault)) throw error;
     throw failure(`cannot read ${error.path} (${error.kind})`, error);
