@@ -27,8 +27,8 @@ export interface FileReport {
   readonly findings: string[];
   /** Of a log: what Kafka decoded. */
   readonly batches: BatchDigest[];
-  /** Batches of a log, entries of an index, as DumpLogSegments printed them. */
-  entryCount: number;
+  /** Batches of a log, entries of an index, as DumpLogSegments printed them, a line each. */
+  readonly entries: string[];
 }
 
 export type PreparedKafka = { ok: true; kafka: KafkaJudge } | { ok: false; reason: string };
@@ -65,9 +65,7 @@ export class KafkaJudge {
   /** One report a file, whatever is in it. The files are .log, .index and .timeindex. */
   async inspect(files: readonly string[]): Promise<Map<string, FileReport>> {
     const mark = `=== ${randomUUID()}`;
-    const reports = new Map<string, FileReport>(
-      files.map(file => [file, { findings: [], batches: [], entryCount: 0 }]),
-    );
+    const reports = new Map<string, FileReport>(files.map(file => [file, { findings: [], batches: [], entries: [] }]));
     const java = spawn('java', this.arguments('inspect', mark), { stdio: ['pipe', 'pipe', 'inherit'] });
     const exited = new Promise<number | null>((resolve, reject) => {
       java.on('error', reject);
@@ -149,7 +147,7 @@ class Step {
     // An empty offset index is sound, and said to be empty.
     if (/( passed sanity check|\.index is empty)\.$/.test(line)) this.passedSanity = true;
     if (this.verb === 'dump' && /^(baseOffset: |offset: \d+ position: |timestamp: -?\d+ offset: )/.test(line)) {
-      this.report.entryCount++;
+      this.report.entries.push(line);
     }
     if (ACCUSATIONS.some(pattern => pattern.test(line))) this.report.findings.push(line);
     // A segment that does not start at 0 begins its list with "-1 is followed by"; any other gap is a finding.
@@ -164,10 +162,10 @@ class Step {
   }
 
   close(): void {
-    const { batches, entryCount, findings } = this.report;
+    const { batches, entries, findings } = this.report;
     if (this.verb === 'sanity' && !this.passedSanity) findings.push('the index did not pass the sanity check');
-    if (this.verb === 'digest' && batches.length !== entryCount) {
-      findings.push(`${entryCount} batches dumped, ${batches.length} decoded`);
+    if (this.verb === 'digest' && batches.length !== entries.length) {
+      findings.push(`${entries.length} batches dumped, ${batches.length} decoded`);
     }
   }
 }
