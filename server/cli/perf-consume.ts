@@ -16,6 +16,17 @@ interface Tally {
   bytes: number;
 }
 
+/** As printed with `-o json`. */
+interface Result {
+  readonly records: number;
+  readonly warm_up_records: number;
+  readonly seconds: number;
+  readonly records_per_second: number;
+  readonly mb_per_second: number;
+  /** Null when nothing came. */
+  readonly first_batch_ms: number | null;
+}
+
 export const perfConsume = (context: CommandContext): Promise<number> => withClient(context, measure);
 
 const measure = async (context: ClientContext): Promise<number> => {
@@ -51,7 +62,7 @@ const measure = async (context: ClientContext): Promise<number> => {
   }
   const seconds = Math.max((performance.now() - startMs) / 1_000, Number.EPSILON);
   progress.end();
-  const result = {
+  const result: Result = {
     records: warm.records + counted.records,
     warm_up_records: warm.records,
     seconds,
@@ -74,17 +85,7 @@ const tally = (into: Tally, batch: readonly Message[], count: number): void => {
 const perSecond = (count: number, startMs: number): number =>
   count / Math.max(1e-9, (performance.now() - startMs) / 1_000);
 
-const resultText = (
-  result: {
-    readonly records: number;
-    readonly warm_up_records: number;
-    readonly seconds: number;
-    readonly records_per_second: number;
-    readonly mb_per_second: number;
-    readonly first_batch_ms: number | null;
-  },
-  counted: Tally,
-): string => {
+const resultText = (result: Result, counted: Tally): string => {
   const warm = result.warm_up_records === 0 ? '' : `, the first ${result.warm_up_records} not counted (warm-up)`;
   return (
     `first batch after ${(result.first_batch_ms ?? 0).toFixed(0)} ms\n` +
