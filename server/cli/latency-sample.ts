@@ -15,10 +15,6 @@ export class LatencySample {
     this.count++;
   }
 
-  get size(): number {
-    return this.count;
-  }
-
   summary(): LatencySummary {
     const sorted = this.valuesMs.subarray(0, this.count).toSorted();
     if (sorted.length === 0) return { averageMs: 0, maxMs: 0, p50Ms: 0, p95Ms: 0, p99Ms: 0, p999Ms: 0 };
