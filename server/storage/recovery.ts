@@ -73,6 +73,7 @@ class Recovery {
   readonly #marks: LogMarks;
   readonly #damage = new DamageMap();
   readonly #point: SyncPoint | null;
+  readonly #startOffset: Offset;
   #epochs = new EpochMap();
   #cutBytes = 0;
 
@@ -81,11 +82,12 @@ class Recovery {
     this.#context = request.context;
     this.#marks = request.marks;
     this.#point = request.marks.syncPoint();
+    this.#startOffset = request.marks.logStart();
   }
 
   async run(): Promise<RecoveredLog> {
-    const { directory, marks } = this.#request;
-    const startOffset = marks.logStart();
+    const { directory } = this.#request;
+    const startOffset = this.#startOffset;
     const segments = await this.#listSegments();
     await this.#removeBelow(segments, startOffset);
     await this.#loadEpochs(segments);
@@ -191,7 +193,8 @@ class Recovery {
     segment: Segment,
     range: { from: number; to: number; position: number; reason: string; toPosition?: number },
   ): void {
-    if (range.to <= range.from) return;
+    // What was deleted is nobody's loss.
+    if (range.to <= Math.max(range.from, this.#startOffset)) return;
     this.#damage.add({
       from: offset(range.from),
       to: offset(range.to),

@@ -21,7 +21,8 @@ describe('the log of a partition', () => {
       ),
       { numRuns: runs, ...(seed === undefined ? {} : { seed: Number(seed) }) },
     );
-    expect(details.failed ? fc.defaultReportMessage(details) : null).toBeNull();
+    const cause = details.errorInstance instanceof Error ? details.errorInstance.stack : details.errorInstance;
+    expect(details.failed ? `${fc.defaultReportMessage(details)}\n${String(cause)}` : null).toBeNull();
     expect(details.numRuns).toBe(runs);
   });
 
