@@ -284,18 +284,36 @@ export class LogReader {
     const timeEntry = times.below(timestampMs);
     const offsetEntry = timeEntry < 0 ? -1 : offsets.floor(times.relativeOffset(timeEntry));
     let found: FoundTimestamp | null = null;
-    await walkBatches(
-      this.#context.files,
-      { segment, position: offsetEntry < 0 ? 0 : offsets.position(offsetEntry) },
-      (buffer, at, batchBytes) => {
-        if (readLastOffset(buffer, at) >= endMax) return false;
-        if (readMaxTimestamp(buffer, at) < timestampMs || readLastOffset(buffer, at) < this.#view.startOffset())
-          return true;
-        found = this.#firstAtOrAfter(buffer.subarray(at, at + batchBytes), timestampMs);
-        return found === null;
-      },
-    );
+    let next = segment.baseOffset as number;
+    const visit = (buffer: Uint8Array, at: number, batchBytes: number): boolean => {
+      if (readLastOffset(buffer, at) >= endMax) return false;
+      next = readLastOffset(buffer, at) + 1;
+      if (readMaxTimestamp(buffer, at) < timestampMs || next <= this.#view.startOffset()) return true;
+      found = this.#firstAtOrAfter(buffer.subarray(at, at + batchBytes), timestampMs);
+      return found === null;
+    };
+    let position: number | null = offsetEntry < 0 ? 0 : offsets.position(offsetEntry);
+    while (position !== null) {
+      const faultAt: number | null = await walkBatches(this.#context.files, { segment, position }, visit);
+      // Behind damage the search goes on: the answer is the first record that can be read.
+      position = faultAt === null ? null : await this.#behindDamage(segment, { position: faultAt, offset: next });
+    }
     return found;
+  }
+
+  /** Where the next good batch begins; null where there is none. */
+  async #behindDamage(
+    segment: Segment,
+    at: { readonly position: number; readonly offset: number },
+  ): Promise<number | null> {
+    const behind = await this.#context.files.use(segment.logPath, file =>
+      findBatchBehind(file, at.position + 1, {
+        endPosition: segment.writtenBytes,
+        offsetMin: at.offset + 1,
+        offsetMax: segment.endOffset,
+      }),
+    );
+    return behind?.position ?? null;
   }
 
   #firstAtOrAfter(batch: Uint8Array, timestampMs: number): FoundTimestamp | null {

@@ -159,19 +159,23 @@ export const findBatchBehind = async (
   return null;
 };
 
-/** Calls `visit` with each good batch of the written part of a segment, from a position on, until it answers false. */
+/**
+ * Calls `visit` with each good batch of the written part of a segment, from a position on, until it answers false. Answers the
+ * position of the first thing that is no batch, or null when the walk ended otherwise.
+ */
 export const walkBatches = async (
   files: FilePool,
   from: { readonly segment: Segment; readonly position: number },
   visit: (buffer: Uint8Array, at: number, batchBytes: number) => boolean,
-): Promise<void> => {
+): Promise<number | null> => {
   const { segment } = from;
   let { position } = from;
   let chunkBytes = WALK_CHUNK_BYTES;
-  await files.use(segment.logPath, async file => {
+  return files.use(segment.logPath, async file => {
     while (position < segment.writtenBytes) {
       const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, segment.writtenBytes - position));
       const filled = await file.read(buffer, position);
+      if (filled === 0) return position;
       let at = 0;
       while (at < filled) {
         const inspection = inspectBatch(buffer.subarray(0, filled), at, {
@@ -179,17 +183,17 @@ export const walkBatches = async (
           verifyCrc: true,
         });
         if (!inspection.ok) {
-          if (inspection.fault.kind !== 'incomplete' || filled < buffer.length) return;
+          if (inspection.fault.kind !== 'incomplete' || filled < buffer.length) return position + at;
           // A length that reaches beyond what was written is damage, not a reason to read on.
-          if (position + at + inspection.fault.needed > segment.writtenBytes) return;
+          if (position + at + inspection.fault.needed > segment.writtenBytes) return position + at;
           chunkBytes = Math.max(chunkBytes, inspection.fault.needed);
           break;
         }
-        if (!visit(buffer, at, inspection.byteLength)) return;
+        if (!visit(buffer, at, inspection.byteLength)) return null;
         at += inspection.byteLength;
       }
-      if (filled === 0) return;
       position += at;
     }
+    return null;
   });
 };

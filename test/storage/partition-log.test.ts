@@ -575,6 +575,20 @@ describe('lookup by time', () => {
   });
 });
 
+describe('lookup by time over damage', () => {
+  test('finds the first record behind it that can be read', async () => {
+    const world = await LogWorld.start({ seed: 'over', tailCacheBytes: 0 });
+    for (let turn = 0; turn < 6; turn++) await world.appendDurably({ timestamp: 1_000 + turn, valueBytes: 100 });
+    const one = world.disk.contents(FIRST_LOG).length / 6;
+    world.disk.rot(FIRST_LOG, 2 * one + 90, byte => byte ^ 4);
+    const find = (time: number) => world.drive(world.log.findTimestamp(time, offset(6)));
+    expect(await find(1_001)).toEqual({ offset: 1, timestampMs: 1_001 });
+    expect(await find(1_002)).toEqual({ offset: 3, timestampMs: 1_003 });
+    expect(await find(1_005)).toEqual({ offset: 5, timestampMs: 1_005 });
+    expect(await find(1_006)).toBeNull();
+  });
+});
+
 describe('a cut', () => {
   test('removes batches, segments, index entries, epochs and cached batches in one step', async () => {
     const world = await LogWorld.start({ seed: 'cut', settings: { segmentBytes: 500, indexIntervalBytes: 1 } });
