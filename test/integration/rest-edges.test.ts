@@ -9,7 +9,7 @@ import { startBroker, type TestBroker } from 'sluice/testing';
 import { BODY_BUDGET_BYTES, BODY_BYTES_MAX, DRAIN_BYTES_MAX, HEADER_BYTES_MAX } from '../../server/base/limits.ts';
 import { ListenFailure } from '../../server/gateway/gateway.ts';
 import type { Answer, Call } from './http-call.ts';
-import { call, post, sendBytes } from './http-call.ts';
+import { call, expectStatus, post, sendBytes } from './http-call.ts';
 
 let broker: TestBroker;
 const ALLOWED = 'https://app.example';
@@ -245,7 +245,10 @@ describe('bodies', () => {
     }
   });
 
-  it('are refused before they are read when too many are in memory', async () => {
+  it('are refused before they are read when too many are in memory, and so are large pages', async () => {
+    const big = Array.from({ length: 100 }, () => ({ value_text: 'x'.repeat(1_000) }));
+    await post(broker.http, '/v1/topics', { name: 'big' });
+    expectStatus(await post(broker.http, '/v1/topics/big/records', { records: big }), 200);
     const waiting: Socket[] = [];
     const share = BODY_BYTES_MAX;
     // Announced, not sent: the room is reserved before the bytes come.
@@ -261,15 +264,43 @@ describe('bodies', () => {
     const refused = await post(broker.http, '/v1/topics/t/records', { records: [{ value: 1 }] });
     expect(refused.json).toMatchObject({ status: 429, code: 'THROTTLED', retriable: true });
     expect(refused.headers['retry-after']).toBe('1');
-    const stream = await post(broker.http, '/v1/topics/t/records', 'x', 'text/plain');
-    expect(stream.status).toBe(429);
+    expectStatus(await post(broker.http, '/v1/topics/t/records', 'x', 'text/plain'), 429);
+    expectStatus(await get('/v1/topics/big/records'), 429);
+    expectStatus(await get('/v1/topics/big/records?limit=10'), 200);
     for (const socket of waiting) socket.destroy();
     // The room is given back as the broker notices; until then the refusal is right.
     for (;;) {
       const answer = await post(broker.http, '/v1/topics/t/records', { records: [{ value: 1 }] });
       if (answer.status === 200) break;
-      expect(answer.status).toBe(429);
+      expectStatus(answer, 429);
     }
+    for (let round = 0; round < 3; round++) {
+      expectStatus(await get('/v1/topics/big/records'), 200);
+      const lines = await get('/v1/topics/big/records', { headers: { Accept: 'text/plain' } });
+      expect(lines.bytes).toHaveLength(100 * 1_001);
+    }
+  });
+
+  it('are counted by verb and outcome', async () => {
+    const count = async (verb: string, outcome: string): Promise<number> => {
+      const { text } = await call(broker.management, '/metrics');
+      const pattern = `^sluice_requests_total\\{door="rest",verb="${verb}",outcome="${outcome}"\\} (\\d+)`;
+      return Number(new RegExp(pattern, 'm').exec(text)?.[1] ?? 0);
+    };
+    const before = [
+      await count('produce', 'ok'),
+      await count('produce', 'INVALID_REQUEST'),
+      await count('topics', 'TOPIC_NOT_FOUND'),
+    ];
+    await post(broker.http, '/v1/topics/t/records', { records: [{ value: 1 }] });
+    await post(broker.http, '/v1/topics/t/records', { records: [] });
+    await get('/v1/topics/none');
+    const after = [
+      await count('produce', 'ok'),
+      await count('produce', 'INVALID_REQUEST'),
+      await count('topics', 'TOPIC_NOT_FOUND'),
+    ];
+    expect(after.map((value, index) => value - before[index]!)).toEqual([1, 1, 1]);
   });
 });
 

@@ -106,7 +106,7 @@ export const tooLarge = (): Problem =>
 
 export const stopping = (): Problem => problem('SHUTTING_DOWN', 'this broker is stopping');
 
-export const throttled = (): Problem => problem('THROTTLED', 'too many request bodies are being read; try again');
+export const throttled = (): Problem => problem('THROTTLED', 'too many bodies are in memory; try again');
 
 /** Bytes to a JSON value. */
 export const parseBody = (bytes: Buffer): Result<unknown> => {

@@ -3,11 +3,12 @@
 // Guarantees: exactly one answer, counted once in the metrics, with Request-Id and, for an allowed origin, the CORS
 // headers. An answer given before the body was read leaves the client time to read it: the rest of the body is drained
 // within DRAIN_BYTES_MAX and DRAIN_MS_MAX before the connection is closed; without that, the reset that follows a close
-// with unread bytes would take the answer along. Body bytes that were reserved are given back when the exchange ends.
+// with unread bytes would take the answer along. Bytes that were reserved are given back when the exchange ends.
 
 import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import type { ErrorCode, Problem } from '@sluice/protocol/errors';
 import { errorTable } from '@sluice/protocol/errors';
+import { assert } from '../../base/assert.ts';
 import { DRAIN_BYTES_MAX, DRAIN_MS_MAX } from '../../base/limits.ts';
 import type { VerbMetrics } from '../../base/metrics.ts';
 import { httpStatus, problemDocument } from '../error-mapping.ts';
@@ -86,11 +87,20 @@ export class Exchange {
     this.onStop?.();
   }
 
-  /** False when too many body bytes are in memory already. */
+  /** For bytes of bodies, in and out. False when too many are in memory already. */
   reserve(bytes: number): boolean {
-    if (!this.context.bodyBudget.reserve(bytes)) return false;
+    if (this.#isClosed || !this.context.bodyBudget.reserve(bytes)) return false;
     this.#reservedBytes += bytes;
     return true;
+  }
+
+  /** Gives back what was reserved before, or a part of it. */
+  release(bytes: number): void {
+    // After the end everything has been given back already.
+    if (this.#isClosed) return;
+    assert(bytes <= this.#reservedBytes, 'no more is released than was reserved');
+    this.#reservedBytes -= bytes;
+    this.context.bodyBudget.release(bytes);
   }
 
   /** Asks a client that waits for it to send the body. */

@@ -12,6 +12,7 @@ import { READ_LIMIT_DEFAULT } from '../../base/limits.ts';
 import { encodeCursor } from '../cursor.ts';
 import type { GatewayContext } from '../gateway.ts';
 import { RecordReader } from '../record-reader.ts';
+import { throttled } from './body.ts';
 import type { Exchange } from './exchange.ts';
 import type { Handler, HandlerTable } from './handlers.ts';
 import { preferredType } from './preferred-type.ts';
@@ -21,6 +22,9 @@ import { Rendering } from './rendering.ts';
 import { answerRecord } from './single-record.ts';
 
 const PAGE_TYPES = ['application/json', 'application/x-ndjson', 'text/plain'] as const;
+
+/** Answers this short are not counted against the budget of bodies. */
+const TEXT_BYTES_EASY = 65_536;
 
 /** How often a start at the earliest record is looked up again when retention overtakes it. */
 const EARLIEST_ATTEMPTS = 3;
@@ -99,6 +103,8 @@ const answerPage = async (exchange: Exchange, plan: ReadPlan, reader: RecordRead
   out.ascii(`],"next":{"cursor":"${cursorOf(plan.topic.id, reader)}"}`);
   if (plan.partition !== null) out.ascii(`,"high_watermark":${reader.highWatermark(plan.partition) ?? 0}`);
   out.ascii('}');
+  // A client that does not take its page keeps it in memory.
+  if (out.length > TEXT_BYTES_EASY && !exchange.reserve(out.length)) return exchange.isGone ? null : throttled();
   exchange.answer(200, 'application/json', out.take());
   return null;
 };
@@ -136,10 +142,16 @@ const answerLines = async (
         if (exchange.request.method === 'HEAD') break;
       }
       if (rendering.out.length > 0) {
-        const chunk = rendering.out.take();
-        sentBytes += chunk.length;
-        if (!exchange.response.write(chunk)) await drained(exchange);
+        const piece = rendering.out.take();
+        sentBytes += piece.length;
+        const reservedBytes = piece.length > TEXT_BYTES_EASY ? piece.length : 0;
+        if (!exchange.reserve(reservedBytes)) {
+          exchange.breakStream('THROTTLED');
+          return null;
+        }
+        if (!exchange.response.write(piece)) await drained(exchange);
         if (exchange.isGone) return null;
+        exchange.release(reservedBytes);
       }
       const isDone = plan.waitMs === 0 && reader.positions.every(at => at.offset >= (targets.get(at.partition) ?? 0));
       if (rendering.isFull || isDone || !stepped.value.hasMoved || signal.aborted) break;
