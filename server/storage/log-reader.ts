@@ -273,8 +273,13 @@ export class LogReader {
     for (const segment of this.#view.segments.slice()) {
       if (segment.endOffset <= this.#view.startOffset() || segment.latest.timestamp < timestampMs) continue;
       if (segment.baseOffset >= endMax) break;
-      const found = await this.#findTimestampIn(segment, timestampMs, endMax);
-      if (found !== null) return found;
+      try {
+        const found = await this.#findTimestampIn(segment, timestampMs, endMax);
+        if (found !== null) return found;
+      } catch (fault) {
+        // Retention may have removed the segment while it was being searched.
+        if (!(fault instanceof DiskFault) || segment.endOffset > this.#view.startOffset()) throw fault;
+      }
     }
     return null;
   }

@@ -118,6 +118,8 @@ export class PartitionLog {
   /** Written and not yet synced; only in flush mode `interval`, or while a sync is under way. */
   #unsyncedRecords = 0;
   #unsyncedBytes = 0;
+  /** Written since the last sync point was handed to the store. */
+  #unmarkedBytes = 0;
   #flushDue = false;
   #epochsChanged = false;
   /** From the call of `cut` until the files are cut nothing may be appended: segments are behind the end offset. */
@@ -356,6 +358,7 @@ export class PartitionLog {
     segment.writtenLatest = group.latest;
     this.#unsyncedRecords += group.records;
     this.#unsyncedBytes += group.bytes;
+    this.#unmarkedBytes += group.bytes;
     if (this.#settings.flushMode === 'sync' || this.#unsyncedRecords >= this.#settings.flushMessages) {
       await this.#sync(file);
     } else if (!this.#flushDue) {
@@ -461,7 +464,8 @@ export class PartitionLog {
       this.#marks.setSyncPoint(this.#emptySyncPoint(), 0);
       return;
     }
-    const logBytes = segment.writtenBytes;
+    const logBytes = this.#unmarkedBytes;
+    this.#unmarkedBytes = 0;
     // The segment may be ahead of what is durable; what is recorded must not be.
     const { timestamp, lastOffset } = segment.writtenLatest;
     this.#marks.setSyncPoint(
@@ -476,7 +480,7 @@ export class PartitionLog {
         latestOffset: lastOffset,
         firstTimestamp: segment.firstTimestamp ?? -1,
       },
-      Math.min(logBytes, GATHER_BYTES_MAX),
+      logBytes,
     );
   }
 

@@ -134,6 +134,23 @@ describe('an append', () => {
   });
 });
 
+describe('the sync point', () => {
+  test('reaches the store once a second or after 64 MiB of log, not with every sync', async () => {
+    const world = await LogWorld.start({ seed: 'store', settings: { segmentBytes: 1_000_000_000 } });
+    for (let turn = 0; turn < 5; turn++) await world.appendDurably({ valueBytes: 4_000_000 });
+    await world.scheduler.advance(1_100);
+    const lines = traceDisk(world.disk);
+    const startMs = world.scheduler.nowMs;
+    for (let turn = 0; turn < 200; turn++) await world.appendDurably({ valueBytes: 100 });
+    const seconds = (world.scheduler.nowMs - startMs) / 1_000;
+    expect(lines.filter(line => line.startsWith('sync store-0')).length).toBeLessThanOrEqual(Math.ceil(seconds));
+    lines.length = 0;
+    for (let turn = 0; turn < 9; turn++) await world.appendDurably({ valueBytes: 8_000_000 });
+    await world.scheduler.advance(20);
+    expect(lines.filter(line => line.startsWith('sync store-0')).length).toBeGreaterThanOrEqual(1);
+  });
+});
+
 describe('rolling', () => {
   const basesOf = (world: LogWorld): number[] => world.files('.log').map(name => Number.parseInt(name, 10));
 
