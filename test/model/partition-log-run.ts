@@ -325,8 +325,8 @@ class Run {
   #crash(kind: 'killed' | 'power'): void {
     const { world, model } = this;
     if (kind === 'killed') {
+      // The kernel keeps what it was given; only the next recovery makes it durable.
       world.kill();
-      model.synced = model.noticed;
     } else {
       world.crash();
       model.noticed = model.synced;
