@@ -355,6 +355,16 @@ describe('producing lines', () => {
     });
   });
 
+  it('takes one byte order mark, at the beginning of the body', async () => {
+    const name = await newTopic();
+    const marked = await send(`/v1/topics/${name}/records`, '\ufeff{"value":1}\n{"value":2}', 'application/x-ndjson');
+    expect(marked.json).toMatchObject({ count: 2 });
+    for (const body of ['\ufeff\ufeff{"value":1}', '{"value":1}\n\ufeff{"value":2}']) {
+      const twice = await send(`/v1/topics/${name}/records`, body, 'application/x-ndjson');
+      expect(twice.json).toMatchObject({ status: 400, code: 'INVALID_REQUEST' });
+    }
+  });
+
   it('takes text lines as they are: CR kept, empty lines empty values, no LF needed at the end', async () => {
     const name = await newTopic();
     const body = Buffer.concat([Buffer.from('a\r\n\nb\n'), Buffer.from([0xff]), Buffer.from('\nlast')]);

@@ -10,6 +10,7 @@
 // what is appended of a partition is thus always a prefix. The answer counts exactly what was acknowledged. Nothing from
 // a bad line on is appended; the lines before it are. A body that was broken off adds no partial line.
 
+import { isUtf8 } from 'node:buffer';
 import type { Problem, Result } from '@sluice/protocol/errors';
 import { accepted, problem, refused } from '@sluice/protocol/errors';
 import { LINE_BYTES_MAX } from '../../base/limits.ts';
@@ -254,10 +255,12 @@ const lineTooLong = (): Problem =>
 const textLine: LineReader = line =>
   accepted({ kind: 'record', key: null, value: line, headers: [], timestamp: ABSENT, partition: ABSENT });
 
-const jsonLine =
-  (plan: ProducePlan): LineReader =>
-  line => {
-    const text = decodeText(line);
+const jsonLine = (plan: ProducePlan): LineReader => {
+  let isFirst = true;
+  return line => {
+    const text = isFirst ? decodeText(line) : isUtf8(line) ? line.toString('utf8') : null;
+    // A byte order mark belongs to the body, not to its lines.
+    isFirst = false;
     if (text === null) return refused('INVALID_REQUEST', 'the line is not UTF-8');
     if (/^[ \t\r]*$/.test(text)) return accepted(null);
     const parsed = parseJson(text);
@@ -267,3 +270,4 @@ const jsonLine =
     if (record.kind === 'fault') return refused('INVALID_REQUEST', record.detail, { field: record.field });
     return accepted(record);
   };
+};
