@@ -766,13 +766,22 @@ export class PartitionLog {
     await this.#exclusively(async () => {
       const active = this.#segments.at(-1);
       if (wasOpen && active !== undefined && active.exists && active.indexes !== null) {
-        await this.#writeIndexes(active, 1);
-        await this.#context.files.use(active.offsetIndexPath, file => this.#sync(file));
-        await this.#context.files.use(active.timeIndexPath, file => this.#sync(file));
+        await this.#finishIndexes(active);
         this.#noteSyncPoint();
       }
       await this.#release();
     });
+  }
+
+  async #finishIndexes(segment: Segment): Promise<void> {
+    try {
+      await this.#writeIndexes(segment, 1);
+      await this.#context.files.use(segment.offsetIndexPath, file => file.sync());
+      await this.#context.files.use(segment.timeIndexPath, file => file.sync());
+    } catch (cause) {
+      // A full disk, say. The log itself is durable, and what an index lacks is found again at the next start.
+      this.#context.logger.warn({ directory: this.directory, cause: String(cause) }, 'an index could not be written');
+    }
   }
 
   /** For a topic that was deleted: takes no more appends and lets go of the files. The caller removes the folder. */

@@ -8,7 +8,7 @@ import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { operation, runList, setting } from './partition-log-run.ts';
 
-const runs = Number(process.env['SLUICE_MODEL_RUNS'] ?? 1_000);
+const runs = Number(process.env['SLUICE_MODEL_RUNS'] ?? 800);
 const seed = process.env['SLUICE_MODEL_SEED'];
 
 describe('the log of a partition', () => {

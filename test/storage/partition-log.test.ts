@@ -339,7 +339,20 @@ describe('a full disk', () => {
     expect(last).toMatchObject({ kind: 'batches', batches: [{ length: makeBatch({ valueBytes: 100 }).length }] });
   });
 
-  test('does not keep a log from closing, nor from opening and being read', async () => {
+  test('does not keep a log from closing when there is no room for its index', async () => {
+    const world = await LogWorld.start({ seed: 'no index', settings: { indexIntervalBytes: 1 } });
+    for (let turn = 0; turn < 5; turn++) await world.appendDurably();
+    world.disk.capacityBytes = world.disk.usedBytes();
+    await world.close();
+    expect(world.disk.openPaths).toEqual([]);
+    world.disk.capacityBytes = Number.MAX_SAFE_INTEGER;
+    await world.open();
+    expect((await world.readFrom(0)).batches).toHaveLength(5);
+    await world.close();
+    expect(judgeFiles(world.disk, PARTITION).faults).toEqual([]);
+  });
+
+  test('does not keep a log from opening and being read', async () => {
     const world = await LogWorld.start({ seed: 'close', settings: { segmentBytes: 2_000, indexIntervalBytes: 1 } });
     for (let turn = 0; turn < 30; turn++) await world.appendDurably({ valueBytes: 100 });
     world.disk.capacityBytes = world.disk.usedBytes() + 700_000;
