@@ -147,6 +147,8 @@ export interface Setting {
   readonly segmentBytes: number;
   readonly indexIntervalBytes: number;
   readonly tailCacheBytes: number;
+  /** A leader begins an epoch when it takes over; a broker that is alone keeps one for ever. */
+  readonly epochPerStart: boolean;
 }
 
 export const setting: fc.Arbitrary<Setting> = fc.record({
@@ -155,6 +157,7 @@ export const setting: fc.Arbitrary<Setting> = fc.record({
   segmentBytes: fc.constantFrom(2_000, 10_000, 40_000, 10_000_000),
   indexIntervalBytes: fc.constantFrom(1, 500, 4_096),
   tailCacheBytes: fc.constantFrom(0, 5_000, 1_000_000),
+  epochPerStart: fc.boolean(),
 });
 
 // ---- Running them on both ----------------------------------------------------------------------------------------
@@ -162,13 +165,13 @@ export const setting: fc.Arbitrary<Setting> = fc.record({
 class Run {
   readonly model = new Model();
   readonly world: LogWorld;
-  readonly flushMode: FlushMode;
+  readonly #how: Setting;
   /** Of the last durable notice: generations rise within a life. */
   #generation = 0;
 
-  constructor(world: LogWorld, flushMode: FlushMode) {
+  constructor(world: LogWorld, how: Setting) {
     this.world = world;
-    this.flushMode = flushMode;
+    this.#how = how;
   }
 
   async perform(operation: Operation): Promise<void> {
@@ -286,7 +289,7 @@ class Run {
       assert.ok(notice.endOffset <= model.end);
       model.noticed = Math.max(model.noticed, notice.endOffset);
     }
-    if (this.flushMode === 'sync') model.synced = model.noticed;
+    if (this.#how.flushMode === 'sync') model.synced = model.noticed;
   }
 
   async #settled(): Promise<void> {
@@ -355,7 +358,7 @@ class Run {
     model.cut(log.endOffset);
     model.noticed = log.endOffset;
     model.synced = log.endOffset;
-    model.epoch++;
+    if (this.#how.epochPerStart) model.epoch++;
     await this.#compare();
   }
 
@@ -547,7 +550,7 @@ export const runList = async (
     openFilesMax: 5,
     ...disk,
   });
-  const run = new Run(world, how.flushMode);
+  const run = new Run(world, how);
   for (const each of operations) await run.perform(each);
   await run.finish();
 };

@@ -8,6 +8,7 @@ import { offset } from '@sluice/protocol/ids';
 import { recoveryTable } from '../../server/storage/recovery.ts';
 import { usual } from '../simulation/disk.ts';
 import { baseOffsetsOf } from './batches.ts';
+import { traceDisk } from './disk-trace.ts';
 import { LogWorld, PARTITION } from './log-world.ts';
 import { judgeFiles } from './partition-files.ts';
 
@@ -412,6 +413,29 @@ describe('derived files', () => {
     expect(log.leaderEpoch).toBe(7);
     await world.close();
     expect(Buffer.from(world.disk.contents(CHECKPOINT)).toString()).toBe(Buffer.from(before).toString());
+  });
+
+  test('an epoch whose first batch a crash took is forgotten, and may begin again further down', async () => {
+    const world = await LogWorld.start({ seed: 'epoch ahead' });
+    await world.appendDurably({ count: 1 }, 1);
+    const lines = traceDisk(world.disk);
+    world.append({ count: 1 }, 1);
+    await world.scheduler.driveUntil(() => lines.some(line => line.startsWith('sync 0')));
+    world.append({ count: 3 }, 1);
+    world.append({ count: 1 }, 2);
+    lines.length = 0;
+    await world.scheduler.driveUntil(() => lines.some(line => line.startsWith('write 0')));
+    expect(Buffer.from(world.disk.durableContents(CHECKPOINT)).toString()).toContain('\n2 5\n');
+    world.crash(0);
+    const log = await world.open();
+    expect(log.endOffset).toBeLessThan(5);
+    expect(log.leaderEpoch).toBe(1);
+    const { endOffset } = await world.appendDurably({ count: 1 }, 2);
+    expect((await world.readFrom(0)).stop).toBeNull();
+    await world.reopen();
+    expect(world.log.endOffset).toBe(endOffset);
+    expect(world.log.damagedRanges).toEqual([]);
+    expect((await world.readFrom(0)).stop).toBeNull();
   });
 
   test('recovery leaves no more files open than it may keep', async () => {
