@@ -317,6 +317,19 @@ describe('segments', () => {
     },
   );
 
+  test('whatever byte of a sealed segment is wrong, the read finds it and gives the rest', async () => {
+    const { world: sample, logs } = await segmentedWorld('sealed bytes');
+    const name = logs[2] ?? '';
+    const size = sample.disk.contents(`${PARTITION}/${name}`).length;
+    for (let at = 0; at < size; at++) {
+      const { world } = await segmentedWorld(`sealed byte ${at}`);
+      world.disk.rot(`${PARTITION}/${name}`, at, byte => byte ^ 0x10);
+      await world.open();
+      expect(await readEach(world), `byte ${at}`).toEqual([0, 0, 2, 2, 'damaged', 'damaged', 6, 6, 8, 8, 10, 10]);
+      expect(world.log.damagedRanges, `byte ${at}`).toMatchObject([{ from: 4, to: 6, position: 0 }]);
+    }
+  });
+
   test('files that belong to nobody are left alone', async () => {
     const { world } = await segmentedWorld('strangers');
     world.disk.plant(`${PARTITION}/notes.txt`, Buffer.from('mine'));
