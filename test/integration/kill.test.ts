@@ -1,6 +1,6 @@
 // A broker that is killed under load, again and again, and what is left each time.
 //
-// All doors send at once; the process dies at a random beat of their traffic; it is started again on the same directory,
+// All doors send at once; the process dies at a random point of their traffic; it is started again on the same directory,
 // and the whole log is held against what was sent and acknowledged (ledger.ts says which faults there are). Rounds by
 // SLUICE_KILL_ROUNDS (default 5). The seed is printed and decides what is drawn; SLUICE_KILL_SEED sets it. Timing is the
 // machine's, so a seed narrows a failure down but does not replay it.
@@ -15,7 +15,7 @@ import { GrpcClient } from './grpc-streams.ts';
 import { HttpClient } from './http-exchange.ts';
 import { leaveSegments } from './left-segments.ts';
 import { Ledger, Reading } from './ledger.ts';
-import { sendFromEveryDoor } from './senders.ts';
+import { sendFromEveryDoor, type Load } from './senders.ts';
 
 const ROUNDS = Number(process.env['SLUICE_KILL_ROUNDS'] ?? 5);
 const SEED = Number(process.env['SLUICE_KILL_SEED'] ?? Date.now() % 1_000_000);
@@ -48,8 +48,9 @@ test(
     const readyMs: number[] = [];
     try {
       for (let round = 0; round < ROUNDS; round++) {
-        const beats = 20 + Math.floor(random() ** 2 * 3_000);
-        const deserters = await runLoad(broker, ledger, { name: `${round}`, random, beats }, () => broker.kill());
+        const acknowledged = 1 + Math.floor(random() ** 2 * 150);
+        const plan = { name: `${round}`, random, acknowledged, sentAfter: Math.floor(random() * 8) };
+        const deserters = await runLoad(broker, ledger, plan, () => broker.kill());
         const before = performance.now();
         broker = await BrokerProcess.start(dataDir);
         await ready(broker);
@@ -67,8 +68,8 @@ test(
       expect(whole.faults()).toEqual([]);
       // What a reading saw once never changes: nothing that was gone comes back.
       expect(whole.recordCount).toBe(reading.recordCount);
-      expect(ledger.count('acknowledged')).toBeGreaterThan(ROUNDS);
-      expect(ledger.sightings.size).toBe(PARTITIONS);
+      expect(ledger.count('acknowledged')).toBeGreaterThanOrEqual(ROUNDS);
+      expect(ledger.sightings.size).toBeGreaterThan(0);
       expect((await broker.terminate()).status).toBe(0);
       await leaveSegments(dataDir, 'kill');
       process.stderr.write(
@@ -89,7 +90,8 @@ test('asked to stop under load, it loses nothing acknowledged and exits 0', asyn
   const first = await BrokerProcess.start(dataDir);
   try {
     await createTopic(first);
-    const ended = await runLoad(first, ledger, { name: 'stop', random, beats: 2_000 }, () => first.terminate());
+    const plan = { name: 'stop', random, acknowledged: 150, sentAfter: 3 };
+    const ended = await runLoad(first, ledger, plan, () => first.terminate());
     expect(ended).toEqual([]);
     expect(await first.ended).toMatchObject({ status: 0, signal: null });
   } finally {
@@ -108,20 +110,31 @@ test('asked to stop under load, it loses nothing acknowledged and exits 0', asyn
   }
 });
 
-/** Sends from every door until so many beats were heard, then ends the broker, then waits for the senders. */
+interface LoadPlan {
+  readonly name: string;
+  readonly random: () => number;
+  readonly acknowledged: number;
+  readonly sentAfter: number;
+}
+
+/**
+ * Sends from every door until so many requests were acknowledged, and some more sent; then ends the broker, then waits
+ * for the senders.
+ */
 async function runLoad(
   broker: BrokerProcess,
   ledger: Ledger,
-  plan: { readonly name: string; readonly random: () => number; readonly beats: number },
+  plan: LoadPlan,
   endBroker: () => Promise<unknown>,
 ): Promise<readonly string[]> {
   const over = new AbortController();
-  let beats = 0;
+  let { acknowledged, sentAfter } = plan;
   let ending: Promise<unknown> | null = null;
-  const beat = (): void => {
-    beats++;
-    if (beats < plan.beats || ending !== null) return;
-    ending = endBroker().finally(() => over.abort());
+  const beat: Load['beat'] = what => {
+    if (what === 'acknowledged') acknowledged--;
+    else if (acknowledged <= 0) sentAfter--;
+    if (acknowledged > 0 || sentAfter > 0) return;
+    ending ??= endBroker().finally(() => over.abort());
   };
   const { name, random } = plan;
   const load = { broker, topic: TOPIC, ledger, name, random, over: over.signal, beat, ending: () => ending !== null };

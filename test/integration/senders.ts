@@ -26,8 +26,8 @@ export interface Load {
   readonly over: AbortSignal;
   /** True from the moment at which the broker is told to end: senders may fail from then on. */
   readonly ending: () => boolean;
-  /** Told of every request sent and every answer: the beat by which the moment of a kill is chosen. */
-  readonly beat: () => void;
+  /** Told of every request and of every acknowledgement: by them the moment of a kill is chosen. */
+  readonly beat: (what: 'sent' | 'acknowledged') => void;
 }
 
 type SendLoop = (load: Load, sender: Sender) => Promise<void>;
@@ -45,18 +45,18 @@ const restJson: SendLoop = async (load, sender) => {
     while (!load.over.aborted) {
       const group = sender.group('whole');
       const records = Array.from({ length: upTo(load, 20) }, () => ({ value_text: group.add() }));
-      load.beat();
+      load.beat('sent');
       const answer = await http.send({
         method: 'POST',
         path: `/v1/topics/${load.topic}/partitions/${sender.partition}/records?compression=${codecFor(load)}`,
         headers: { 'content-type': 'application/json' },
         body: JSON.stringify({ records }),
       });
-      load.beat();
       if (answer.status !== 200) throw refusal(group, answer);
       const { offsets } = JSON.parse(answer.body.toString()) as { offsets: { offset: number }[] };
       if (offsets.length !== records.length) throw new Error(`${offsets.length} offsets for ${records.length} records`);
       for (const [index, { offset }] of offsets.entries()) group.acknowledge(index, offset);
+      load.beat('acknowledged');
     }
   } finally {
     http.close();
@@ -75,7 +75,6 @@ const restNdjson: SendLoop = async (load, sender) => {
         headers: NDJSON,
         body: trickle(load, group, 20 + upTo(load, 200)),
       });
-      load.beat();
       if (answer.status !== 200) throw refusal(group, answer);
       const body = JSON.parse(answer.body.toString()) as {
         count: number;
@@ -88,6 +87,7 @@ const restNdjson: SendLoop = async (load, sender) => {
       group.acknowledgeAll(null);
       group.acknowledge(0, part.first_offset);
       group.acknowledge(body.count - 1, part.last_offset);
+      load.beat('acknowledged');
     }
   } finally {
     http.close();
@@ -101,7 +101,7 @@ async function* trickle(load: Load, group: SentGroup, lineCount: number): AsyncG
     pending = Buffer.concat([pending, Buffer.from(`${group.add()}\n`)]);
     if (load.random() < 0.2) {
       const cut = Math.floor(load.random() * pending.length);
-      load.beat();
+      load.beat('sent');
       yield pending.subarray(0, cut);
       pending = pending.subarray(cut);
     }
@@ -122,7 +122,7 @@ const grpcStream =
         const values = Array.from({ length: upTo(load, 30) }, () => group.add());
         const timestamp = 1_700_000_000_000 + sender.entries.length;
         const where = { topic: load.topic, partition: sender.partition, acks };
-        load.beat();
+        load.beat('sent');
         if (load.random() < 0.5) {
           const builder = new BatchBuilder({ codec: codecFor(load) });
           for (const value of values) builder.append({ key: null, value, timestamp });
@@ -143,12 +143,12 @@ const grpcStream =
   };
 
 function noteAnswer(load: Load, group: SentGroup, answer: Answer, acks: Acks): void {
-  load.beat();
   // Answered before it is durable: it may be lost, but neither doubled nor torn nor out of order.
   if (answer.case === 'ack' && acks === Acks.LEADER) return;
   if (answer.case === 'ack') {
     if (answer.value.count !== group.numbers.length) throw new Error('another count was acknowledged than was sent');
     group.acknowledgeAll(Number(answer.value.baseOffset));
+    load.beat('acknowledged');
   } else if (answer.case === 'error' && answer.value.code !== 'REQUEST_TIMED_OUT') {
     group.refuseAll();
     throw new Error(answer.value.code);
@@ -171,10 +171,10 @@ const sdk: SendLoop = async (load, sender) => {
         // A record that the producer does not accept was never sent, and neither was what would have followed it.
         group.refuse(index);
         const ticket = producer.enqueue({ value, partition: sender.partition });
-        acks.push(settle(load, group, index, ticket.ack()));
+        acks.push(settle(group, index, ticket.ack()));
       }
-      load.beat();
-      const chunk = Promise.all(acks);
+      load.beat('sent');
+      const chunk = Promise.all(acks).then(() => load.beat('acknowledged'));
       chunk.catch(() => {});
       await before;
       before = chunk;
@@ -187,11 +187,10 @@ const sdk: SendLoop = async (load, sender) => {
   }
 };
 
-async function settle(load: Load, group: SentGroup, index: number, ack: Promise<{ offset: number }>): Promise<void> {
+async function settle(group: SentGroup, index: number, ack: Promise<{ offset: number }>): Promise<void> {
   group.hand(index);
   try {
     const { offset } = await ack;
-    load.beat();
     group.acknowledge(index, offset);
   } catch (error) {
     if (error instanceof SluiceError && error.outcome !== 'unknown') group.refuse(index);
@@ -218,9 +217,9 @@ const commandLine: SendLoop = async (load, sender) => {
       // The last line of a process that was killed may be cut short.
       const { offset } = deliveryOf(line) ?? {};
       if (offset === undefined) break;
-      load.beat();
       group.acknowledge(index++, offset);
     }
+    if (index > 0) load.beat('acknowledged');
     const [status] = await ended;
     await feeding;
     load.over.removeEventListener('abort', stop);
