@@ -639,6 +639,26 @@ describe('a cut', () => {
     expect(judgeFiles(world.disk, PARTITION).faults).toEqual([]);
   });
 
+  test('over several segments leaves no gap, whatever step a crash comes in', async () => {
+    for (let steps = 0; steps < 60; steps++) {
+      for (const survival of [0, 0.5]) {
+        const world = await LogWorld.start({ seed: `gap ${steps} ${survival}`, settings: { segmentBytes: 250 } });
+        for (let turn = 0; turn < 10; turn++) await world.appendDurably({ valueBytes: 50 });
+        expect(world.files('.log').length).toBeGreaterThan(4);
+        world.log.cut(offset(3)).catch(() => undefined);
+        for (let step = 0; step < steps; step++) await world.scheduler.step();
+        world.crash(survival);
+        const log = await world.open();
+        expect(log.damagedRanges, `${steps} steps`).toEqual([]);
+        expect(log.endOffset, `${steps} steps`).toBeGreaterThanOrEqual(3);
+        await world.appendDurably({ valueBytes: 50 }, 2);
+        const { batches, stop } = await world.readFrom(0);
+        expect(stop, `${steps} steps`).toBeNull();
+        expect(baseOffsetsOf(batches)).toEqual(Array.from({ length: log.endOffset }, (_, at) => at));
+      }
+    }
+  });
+
   test('waits for the write in flight, and what lies below it becomes durable', async () => {
     for (let steps = 0; steps < 12; steps++) {
       const world = await LogWorld.start({ seed: `flight ${steps}` });
