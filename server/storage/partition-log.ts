@@ -361,7 +361,7 @@ export class PartitionLog {
     this.#unmarkedBytes += group.bytes;
     if (this.#settings.flushMode === 'sync' || this.#unsyncedRecords >= this.#settings.flushMessages) {
       await this.#sync(file);
-    } else if (!this.#flushDue) {
+    } else if (!this.#flushDue && Number.isFinite(this.#settings.flushMs)) {
       this.#flushDue = true;
       this.#context.clock.schedule(this.#settings.flushMs, () => {
         this.#flushDue = false;

@@ -2,12 +2,20 @@
 
 import type { Clock } from '../clock.ts';
 
+/** A longer delay makes `setTimeout` fire at once; it is waited for in pieces, and an infinite one for ever. */
+const DELAY_MS_MAX = 0x7fffffff;
+
 export const realClock: Clock = {
   wallMs: () => Date.now(),
   monotonicMs: () => performance.now(),
   schedule(delayMs, action) {
-    const timer = setTimeout(action, delayMs);
-    timer.unref();
+    let timer: NodeJS.Timeout;
+    const arm = (leftMs: number): void => {
+      const onTime = leftMs <= DELAY_MS_MAX ? action : (): void => arm(leftMs - DELAY_MS_MAX);
+      timer = setTimeout(onTime, Math.min(leftMs, DELAY_MS_MAX));
+      timer.unref();
+    };
+    arm(delayMs);
     return { cancel: () => clearTimeout(timer) };
   },
   defer(action) {
