@@ -1,7 +1,8 @@
 // Everything that /metrics shows, in one registry. Names end in their unit; labels are few and closed (no topic names that
 // a client invents: only topics that exist are labelled).
 
-import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { type Count, CountFamily, DurationFamily, type Durations } from './tally.ts';
 
 /** Doors are the listeners' protocols; verbs the operations behind them. */
 export type Door = 'rest' | 'grpc' | 'sse' | 'websocket';
@@ -36,7 +37,7 @@ export interface Metrics {
   reportFrom(report: () => BrokerReport): void;
   /** One object a door and verb, made once and kept by the caller: looking labels up costs more than counting. */
   verb(door: Door, verb: string): VerbMetrics;
-  readonly syncSeconds: Histogram;
+  readonly syncSeconds: Durations;
   readonly openStreams: Gauge<'door'>;
 }
 
@@ -44,36 +45,31 @@ export const createMetrics = (): Metrics => {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry, prefix: 'sluice_' });
-  const requests = new Counter({
-    name: 'sluice_requests_total',
-    help: 'Finished requests by door, verb and outcome (ok or an error code)',
-    labelNames: ['door', 'verb', 'outcome'],
-    registers,
-  });
-  const errors = new Counter({
-    name: 'sluice_request_errors_total',
-    help: 'Refused or failed requests by door, verb and error code',
-    labelNames: ['door', 'verb', 'code'],
-    registers,
-  });
-  const latency = new Histogram({
+  const requests = new CountFamily(
+    registry,
+    'sluice_requests_total',
+    'Finished requests by door, verb and outcome (ok or an error code)',
+  );
+  const errors = new CountFamily(
+    registry,
+    'sluice_request_errors_total',
+    'Refused or failed requests by door, verb and error code',
+  );
+  const latency = new DurationFamily(registry, {
     name: 'sluice_request_duration_seconds',
     help: 'Time from the arrival of a request to its answer',
-    labelNames: ['door', 'verb'],
-    buckets: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
-    registers,
+    bounds: [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
   });
-  const receivedBytes = new Counter({
-    name: 'sluice_received_bytes_total',
-    help: 'Bytes of request bodies and messages received',
-    labelNames: ['door', 'verb'],
-    registers,
-  });
-  const sentBytes = new Counter({
-    name: 'sluice_sent_bytes_total',
-    help: 'Bytes of response bodies and messages sent',
-    labelNames: ['door', 'verb'],
-    registers,
+  const receivedBytes = new CountFamily(
+    registry,
+    'sluice_received_bytes_total',
+    'Bytes of request bodies and messages received',
+  );
+  const sentBytes = new CountFamily(registry, 'sluice_sent_bytes_total', 'Bytes of response bodies and messages sent');
+  const syncs = new DurationFamily(registry, {
+    name: 'sluice_sync_duration_seconds',
+    help: 'Duration of one fdatasync',
+    bounds: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1],
   });
   let report: () => BrokerReport = () => ({ partitions: [], pendingProduceBytes: 0, tailCacheBytes: 0 });
   const partitionGauge = (name: string, help: string, value: (partition: PartitionReport) => number): void => {
@@ -111,33 +107,38 @@ export const createMetrics = (): Metrics => {
   return {
     registry,
     verb(door, verb) {
-      const duration = latency.labels({ door, verb });
-      const received = receivedBytes.labels({ door, verb });
-      const sent = sentBytes.labels({ door, verb });
-      const ok = requests.labels({ door, verb, outcome: 'ok' });
+      const labels = { door, verb };
+      const durations = latency.durations(labels);
+      const received = receivedBytes.count(labels);
+      const sent = sentBytes.count(labels);
+      const ok = requests.count({ ...labels, outcome: 'ok' });
+      const refusals = new Map<string, { readonly request: Count; readonly error: Count }>();
       return {
         finished(outcome, seconds) {
-          duration.observe(seconds);
+          durations.observe(seconds);
           if (outcome === 'ok') {
-            ok.inc();
+            ok.add(1);
             return;
           }
-          requests.inc({ door, verb, outcome });
-          errors.inc({ door, verb, code: outcome });
+          let refusal = refusals.get(outcome);
+          if (refusal === undefined) {
+            refusal = {
+              request: requests.count({ ...labels, outcome }),
+              error: errors.count({ ...labels, code: outcome }),
+            };
+            refusals.set(outcome, refusal);
+          }
+          refusal.request.add(1);
+          refusal.error.add(1);
         },
-        received: bytes => received.inc(bytes),
-        sent: bytes => sent.inc(bytes),
+        received: bytes => received.add(bytes),
+        sent: bytes => sent.add(bytes),
       };
     },
     reportFrom(source) {
       report = source;
     },
-    syncSeconds: new Histogram({
-      name: 'sluice_sync_duration_seconds',
-      help: 'Duration of one fdatasync',
-      buckets: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1],
-      registers,
-    }),
+    syncSeconds: syncs.durations({}),
     openStreams: new Gauge({
       name: 'sluice_open_streams',
       help: 'Long-lived reads and produce streams by door',
