@@ -241,11 +241,19 @@ export class DataDirectory {
 
 /** Creates the folder and those above it that are missing, so that a power loss takes none of them. */
 const makeDurably = async (disk: Disk, directory: string): Promise<void> => {
-  if (await disk.exists(directory)) return;
   const parent = path.dirname(directory);
-  if (parent !== directory) await makeDurably(disk, parent);
-  await disk.makeDirectory(directory);
-  await disk.syncDirectory(parent);
+  const isPresent = await disk.exists(directory);
+  if (!isPresent) {
+    if (parent !== directory) await makeDurably(disk, parent);
+    await disk.makeDirectory(directory);
+  }
+  try {
+    // Also where it is there: a process that died here may have left a name that nobody made durable.
+    await disk.syncDirectory(parent);
+  } catch (fault) {
+    // A folder that somebody else made may lie where we may not look.
+    if (!(fault instanceof DiskFault) || !isPresent) throw fault;
+  }
 };
 
 /** Reads or writes meta.json; refuses what is not this node's or not of this format. */

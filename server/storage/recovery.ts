@@ -447,8 +447,9 @@ class Recovery {
         rewrite: true,
       });
     }
-    if (segment.byteLength > before) {
-      await this.#context.syncGate.run('log', () => file.sync());
+    if (segment.byteLength > before) await this.#context.syncGate.run('log', () => file.sync());
+    // A process that died while it created the segment left a name that nobody made durable; a sync point in it proves a name.
+    if (segment.byteLength > before || this.#point?.segment !== segment.baseOffset) {
       await this.#context.disk.syncDirectory(this.#request.directory);
     }
     segment.writtenBytes = segment.byteLength;

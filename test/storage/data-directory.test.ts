@@ -82,11 +82,20 @@ class Machine {
   }
 
   crash(survival?: number): void {
+    this.#end();
+    this.disk.crash(survival);
+  }
+
+  kill(): void {
+    this.#end();
+    this.disk.kill();
+  }
+
+  #end(): void {
     this.#clock.kill();
     this.#clock = new SimulatedClock(this.scheduler);
     this.#locked.clear();
     this.#mounted = null;
-    this.disk.crash(survival);
   }
 
   async append(log: PartitionLog): Promise<void> {
@@ -127,6 +136,21 @@ describe('a new data directory', () => {
       expect(log.endOffset, `${steps} steps`).toBeGreaterThanOrEqual(acknowledged);
       expect(log.damagedRanges, `${steps} steps`).toEqual([]);
       await machine.append(log);
+    }
+  });
+
+  test('whose process died at any step of its making is durable with its first record all the same', async () => {
+    for (let steps = 0; steps < 70; steps++) {
+      const machine = new Machine(`died ${steps}`);
+      const making = (async () => machine.beginLog(await machine.begin()))();
+      making.catch(() => undefined);
+      for (let step = 0; step < steps; step++) await machine.scheduler.step();
+      machine.kill();
+      await machine.append(await machine.openLog(await machine.open()));
+      machine.crash(0);
+      const log = await machine.openLog(await machine.open());
+      expect(log.endOffset, `${steps} steps`).toBe(1);
+      expect(log.damagedRanges, `${steps} steps`).toEqual([]);
     }
   });
 

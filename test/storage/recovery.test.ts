@@ -161,6 +161,23 @@ describe('at or above the sync point', () => {
     }
   });
 
+  test('a process that died at any step of a roll left nothing that a later power loss takes', async () => {
+    for (let steps = 0; steps < 50; steps++) {
+      const world = await LogWorld.start({ seed: `roll ${steps}`, settings: { segmentBytes: 200 } });
+      await world.appendDurably({ valueBytes: 150 });
+      world.append({ valueBytes: 150 });
+      for (let step = 0; step < steps; step++) await world.scheduler.step();
+      world.kill();
+      await world.open();
+      const { endOffset } = await world.appendDurably({ valueBytes: 20 });
+      world.crash(0);
+      const log = await world.open();
+      expect(log.endOffset, `${steps} steps`).toBe(endOffset);
+      expect(log.damagedRanges, `${steps} steps`).toEqual([]);
+      expect((await world.readFrom(0)).stop).toBeNull();
+    }
+  });
+
   test('a new partition that crashed at any step has a clean beginning', async () => {
     for (let steps = 0; steps < 40; steps++) {
       for (const survival of [0, 0.5, 1]) {
