@@ -104,36 +104,43 @@ export const createMetrics = (): Metrics => {
   );
   nodeGauge('sluice_pending_produce_bytes', 'Bytes accepted and not yet durable', entry => entry.pendingProduceBytes);
   nodeGauge('sluice_tail_cache_bytes', 'Memory kept alive by the tail cache', entry => entry.tailCacheBytes);
+  /** A door asks once for each of its routes; those with the same verb share one object. */
+  const verbs = new Map<string, VerbMetrics>();
+  const newVerb = (labels: { readonly door: Door; readonly verb: string }): VerbMetrics => {
+    const durations = latency.durations(labels);
+    const received = receivedBytes.count(labels);
+    const sent = sentBytes.count(labels);
+    const ok = requests.count({ ...labels, outcome: 'ok' });
+    const refusals = new Map<string, { readonly request: Count; readonly error: Count }>();
+    return {
+      finished(outcome, seconds) {
+        durations.observe(seconds);
+        if (outcome === 'ok') {
+          ok.add(1);
+          return;
+        }
+        let refusal = refusals.get(outcome);
+        if (refusal === undefined) {
+          refusal = {
+            request: requests.count({ ...labels, outcome }),
+            error: errors.count({ ...labels, code: outcome }),
+          };
+          refusals.set(outcome, refusal);
+        }
+        refusal.request.add(1);
+        refusal.error.add(1);
+      },
+      received: bytes => received.add(bytes),
+      sent: bytes => sent.add(bytes),
+    };
+  };
   return {
     registry,
     verb(door, verb) {
-      const labels = { door, verb };
-      const durations = latency.durations(labels);
-      const received = receivedBytes.count(labels);
-      const sent = sentBytes.count(labels);
-      const ok = requests.count({ ...labels, outcome: 'ok' });
-      const refusals = new Map<string, { readonly request: Count; readonly error: Count }>();
-      return {
-        finished(outcome, seconds) {
-          durations.observe(seconds);
-          if (outcome === 'ok') {
-            ok.add(1);
-            return;
-          }
-          let refusal = refusals.get(outcome);
-          if (refusal === undefined) {
-            refusal = {
-              request: requests.count({ ...labels, outcome }),
-              error: errors.count({ ...labels, code: outcome }),
-            };
-            refusals.set(outcome, refusal);
-          }
-          refusal.request.add(1);
-          refusal.error.add(1);
-        },
-        received: bytes => received.add(bytes),
-        sent: bytes => sent.add(bytes),
-      };
+      const key = `${door}/${verb}`;
+      const known = verbs.get(key) ?? newVerb({ door, verb });
+      verbs.set(key, known);
+      return known;
     },
     reportFrom(source) {
       report = source;

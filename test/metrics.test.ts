@@ -1,0 +1,47 @@
+// What /metrics shows is what was counted.
+
+import { expect, test } from 'vitest';
+import { createMetrics } from '../server/base/metrics.ts';
+
+const scrape = async (metrics: ReturnType<typeof createMetrics>): Promise<string[]> =>
+  (await metrics.registry.metrics())
+    .split('\n')
+    .filter(line => line.startsWith('sluice_re') || line.startsWith('sluice_sync'));
+
+test('requests of one verb are counted together, whoever asked for the verb', async () => {
+  const metrics = createMetrics();
+  metrics.verb('rest', 'topics').finished('ok', 0.002);
+  metrics.verb('rest', 'topics').finished('ok', 0.2);
+  metrics.verb('rest', 'topics').finished('TOPIC_NOT_FOUND', 40);
+  metrics.verb('rest', 'topics').received(7);
+  const lines = await scrape(metrics);
+  expect(lines).toContain('sluice_requests_total{door="rest",verb="topics",outcome="ok"} 2');
+  expect(lines).toContain('sluice_requests_total{door="rest",verb="topics",outcome="TOPIC_NOT_FOUND"} 1');
+  expect(lines).toContain('sluice_request_errors_total{door="rest",verb="topics",code="TOPIC_NOT_FOUND"} 1');
+  expect(lines).toContain('sluice_received_bytes_total{door="rest",verb="topics"} 7');
+  expect(new Set(lines).size).toBe(lines.length);
+});
+
+test('durations are counted by upper bound, and cumulatively', async () => {
+  const metrics = createMetrics();
+  const verb = metrics.verb('grpc', 'fetch');
+  for (const seconds of [0.0005, 0.0006, 40]) verb.finished('ok', seconds);
+  const lines = (await scrape(metrics)).filter(line => line.startsWith('sluice_request_duration'));
+  const value = (le: string): string | undefined =>
+    lines
+      .find(line => line.includes(`le="${le}"`))
+      ?.split(' ')
+      .at(-1);
+  expect([value('0.0005'), value('0.001'), value('30'), value('+Inf')]).toEqual(['1', '2', '2', '3']);
+  expect(lines).toContain('sluice_request_duration_seconds_count{door="grpc",verb="fetch"} 3');
+});
+
+test('partitions are shown as the broker reports them at the scrape', async () => {
+  const metrics = createMetrics();
+  const partition = { partition: 0, sizeBytes: 5, segments: 1, highWatermark: 3, startOffset: 0, isOffline: true };
+  metrics.reportFrom(() => ({ partitions: [{ topic: 't', ...partition }], pendingProduceBytes: 9, tailCacheBytes: 4 }));
+  const text = await metrics.registry.metrics();
+  expect(text).toContain('sluice_log_high_watermark{topic="t",partition="0"} 3');
+  expect(text).toContain('sluice_partitions_offline 1');
+  expect(text).toContain('sluice_pending_produce_bytes 9');
+});
