@@ -2,6 +2,7 @@
 // it is the end of every unexpected error: memory cannot be trusted any more, so it is logged and the process ends with
 // exit code 70 before anything else is written. Nothing below catches such an error and goes on.
 
+import { flushCompileCache } from 'node:module';
 import { createLogger } from './base/logger.ts';
 import { runCommandLine } from './cli/command-line.ts';
 import { openTerminal } from './cli/terminal.ts';
@@ -21,7 +22,13 @@ const terminal = openTerminal(process);
 const exitCode = await runCommandLine(process.argv.slice(2), {
   terminal,
   // Loaded when a broker is wanted: client commands do not pay for it.
-  startNode: async (config, logger) => (await import('./node.ts')).startNode(config, logger),
+  async startNode(config, logger) {
+    const { startNode } = await import('./node.ts');
+    const node = await startNode(config, logger);
+    // Written now, since a process that is killed never gets to it.
+    flushCompileCache();
+    return node;
+  },
 });
 await terminal.flush();
 process.exit(exitCode);

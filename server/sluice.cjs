@@ -30,7 +30,10 @@ if (!process.env.UV_THREADPOOL_SIZE) process.env.UV_THREADPOOL_SIZE = POOL_THREA
 if (found[0] >= 24) require('node:v8').setFlagsFromString('--external-memory-accounted-in-global-limit');
 
 // Stripping types from a few hundred files costs more than half of a start; the cache keeps the result between starts.
-require('node:module').enableCompileCache();
+// It lies in the user's own cache folder: one that others can write to could be given code by them.
+var path = require('node:path');
+var cache = process.env.XDG_CACHE_HOME || path.join(require('node:os').homedir(), '.cache');
+require('node:module').enableCompileCache(path.join(cache, 'sluice'));
 
 import('./main.ts').catch(function (error) {
   // Anything else is main.ts's own to judge: thrown again, it ends there.

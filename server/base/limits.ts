@@ -43,6 +43,9 @@ export const SYNC_POINT_BYTES_MAX = 64 * MIB;
 /** A log that met a full disk takes appends again when this much is free: enough for a few batches and their indexes. */
 export const DISK_HEADROOM_BYTES = 4 * MIB;
 
+/** Set aside for the store and for deletions on a full disk: the store's two copies and a catalogue of many topics. */
+export const DISK_RESERVE_BYTES = 2 * MIB;
+
 export const PARTITIONS_PER_TOPIC_MAX = 10_000;
 export const PARTITIONS_MAX = 20_000;
 export const TOPIC_PAGE_MAX = 1_000;

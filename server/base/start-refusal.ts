@@ -4,6 +4,7 @@ export type StartRefusalReason =
   | 'data-directory-in-use'
   | 'data-directory-version'
   | 'data-directory-not-writable'
+  | 'data-directory-full'
   | 'data-directory-damaged'
   | 'settings';
 

@@ -326,6 +326,7 @@ export class LocalBroker implements Broker {
 
   /** Removes what every topic's retention settings allow to be removed now. */
   async applyRetention(): Promise<void> {
+    await this.#options.directory.reserve.hold();
     for (const partition of Array.from(this.#topics.partitions())) {
       if (partition.log.state === 'open') await partition.applyRetention();
     }

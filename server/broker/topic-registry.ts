@@ -124,6 +124,12 @@ export class TopicRegistry {
     }
   }
 
+  /** For changes that free space: they work on a full disk. */
+  #replaceWithReserve(next: CatalogueImage): Promise<void> {
+    const { catalogue, directory } = this.#options;
+    return directory.reserve.withRoom(() => catalogue.replace(next));
+  }
+
   async #finishRemovals(image: CatalogueImage): Promise<void> {
     if (image.deleted.length === 0) return;
     for (const { name, id, partitionCount } of image.deleted) {
@@ -133,7 +139,8 @@ export class TopicRegistry {
         await this.#options.directory.removeRetired(partitionName);
       }
     }
-    await this.#options.catalogue.replace({ topics: image.topics, deleted: [] });
+    await this.#replaceWithReserve({ topics: image.topics, deleted: [] });
+    await this.#options.directory.reserve.hold();
   }
 
   #newPartitions(topic: CatalogueTopic, range: { from: number; to: number }): Partition[] {
@@ -255,7 +262,7 @@ export class TopicRegistry {
     const topics = new Map(image.topics);
     topics.delete(topic.name);
     const { name, id, partitionCount } = topic;
-    await this.#options.catalogue.replace({ topics, deleted: [...image.deleted, { name, id, partitionCount }] });
+    await this.#replaceWithReserve({ topics, deleted: [...image.deleted, { name, id, partitionCount }] });
     await this.#finishRemovals(this.#options.catalogue.image());
   }
 
@@ -324,7 +331,7 @@ export class TopicRegistry {
       const topics = new Map(image.topics);
       topics.delete(name);
       const { id, partitionCount } = topic;
-      await this.#options.catalogue.replace({ topics, deleted: [...image.deleted, { name, id, partitionCount }] });
+      await this.#replaceWithReserve({ topics, deleted: [...image.deleted, { name, id, partitionCount }] });
       this.#topics.delete(name);
       this.#changed();
       for (const partition of open.partitions) await partition.abandon();

@@ -3,6 +3,7 @@
 //   meta.json    cluster id, node id, directory uuid, format version
 //   lock         socket file of the process that holds the directory (io/real/directory-lock.ts)
 //   store-0/1    the node's store
+//   reserve      room for what must be written on a full disk (disk-reserve.ts)
 //   topics.json  the topic catalogue (broker/topic-catalogue.ts)
 //   <topic>-<partition>/ , <topic>-<partition>.<topic id>-delete/
 //
@@ -17,6 +18,7 @@ import type { Clock } from '../io/clock.ts';
 import type { DirectoryLock, DirectoryLocks } from '../io/directory-lock.ts';
 import { type Disk, DiskFault } from '../io/disk.ts';
 import type { Random } from '../io/random.ts';
+import { DiskReserve } from './disk-reserve.ts';
 import { FilePool } from './file-pool.ts';
 import { IndexCache } from './index-cache.ts';
 import type { LogContext } from './log-context.ts';
@@ -63,6 +65,13 @@ const metadataText = (topicId: TopicId): string =>
 
 const refuse = (request: OpenDirectoryRequest, fault: unknown): StartRefusal => {
   if (fault instanceof StartRefusal) return fault;
+  if (fault instanceof DiskFault && fault.kind === 'full') {
+    return new StartRefusal(
+      'data-directory-full',
+      `the disk of the data directory ${request.path} is full. Free some space (two MiB are enough to start, then delete topics), or choose another directory with --data-dir.`,
+      fault,
+    );
+  }
   const detail = fault instanceof DiskFault && fault.cause instanceof Error ? fault.cause.message : String(fault);
   return new StartRefusal(
     'data-directory-not-writable',
@@ -75,12 +84,18 @@ export class DataDirectory {
   readonly path: string;
   readonly identity: DirectoryIdentity;
   readonly context: LogContext;
+  /** For what has to be written on a full disk. */
+  readonly reserve: DiskReserve;
   readonly #lock: DirectoryLock;
 
-  private constructor(root: string, parts: { identity: DirectoryIdentity; context: LogContext; lock: DirectoryLock }) {
+  private constructor(
+    root: string,
+    parts: { identity: DirectoryIdentity; context: LogContext; reserve: DiskReserve; lock: DirectoryLock },
+  ) {
     this.path = root;
     this.identity = parts.identity;
     this.context = parts.context;
+    this.reserve = parts.reserve;
     this.#lock = parts.lock;
   }
 
@@ -100,11 +115,13 @@ export class DataDirectory {
       const { disk, clock, logger, onSync } = request;
       const syncGate = new SyncGate();
       const files = new FilePool(disk);
+      const reserve = new DiskReserve(disk, request.path);
       const store = await NodeStore.open({
         disk,
         clock,
         directory: request.path,
         syncGate,
+        reserve,
         failed: request.storeFailed,
       });
       if (!(await lock.isHeld())) {
@@ -124,7 +141,8 @@ export class DataDirectory {
         syncGate,
         onSync,
       };
-      return new DataDirectory(request.path, { identity, context, lock });
+      await reserve.hold();
+      return new DataDirectory(request.path, { identity, context, reserve, lock });
     } catch (fault) {
       await lock?.release();
       throw refuse(request, fault);

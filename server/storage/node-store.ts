@@ -18,6 +18,7 @@ import { assert } from '../base/assert.ts';
 import { SYNC_POINT_BYTES_MAX, SYNC_POINT_MS_MAX } from '../base/limits.ts';
 import type { Clock, Timer } from '../io/clock.ts';
 import { type Disk, DiskFault, type DiskFile } from '../io/disk.ts';
+import type { DiskReserve } from './disk-reserve.ts';
 import type { SyncGate } from './sync-gate.ts';
 
 export type StoreValue = Readonly<Record<string, unknown>>;
@@ -57,6 +58,7 @@ export interface NodeStoreOptions {
   readonly clock: Clock;
   readonly directory: string;
   readonly syncGate: SyncGate;
+  readonly reserve: DiskReserve;
   /** Called once when the store cannot be written any more. */
   readonly failed: (fault: DiskFault) => void;
 }
@@ -116,7 +118,7 @@ export class NodeStore {
       allocated: 0,
     });
     // Both copies are written anew at every start: whatever was torn or damaged is gone, and the handles are fresh.
-    await store.#rewrite();
+    await options.reserve.withRoom(() => store.#rewrite());
     return store;
   }
 
@@ -183,7 +185,7 @@ export class NodeStore {
     this.#dirtyLogBytes = 0;
     const bytes = Buffer.from(text);
     if (this.#position + bytes.length > this.#allocated) {
-      await this.#rewrite();
+      await this.#options.reserve.withRoom(() => this.#rewrite());
       return;
     }
     const position = this.#position;

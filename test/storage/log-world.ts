@@ -4,6 +4,7 @@
 import { leaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
 import type { LogFields } from '../../server/base/logger.ts';
 import type { Disk } from '../../server/io/disk.ts';
+import { DiskReserve } from '../../server/storage/disk-reserve.ts';
 import { FilePool } from '../../server/storage/file-pool.ts';
 import { IndexCache } from '../../server/storage/index-cache.ts';
 import type { LogContext } from '../../server/storage/log-context.ts';
@@ -211,6 +212,7 @@ export class LogWorld {
       clock: this.#clock,
       directory: DATA,
       syncGate,
+      reserve: new DiskReserve(disk, DATA),
       failed: fault => this.storeFaults.push(fault.kind),
     });
     this.#context = {

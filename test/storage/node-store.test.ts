@@ -2,6 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import type { Disk } from '../../server/io/disk.ts';
+import { DiskReserve } from '../../server/storage/disk-reserve.ts';
 import { NodeStore, type StoreValue } from '../../server/storage/node-store.ts';
 import { SyncGate } from '../../server/storage/sync-gate.ts';
 import { SimulatedClock } from '../simulation/clock.ts';
@@ -22,6 +23,7 @@ const makeWorld = (seed: string) => {
         clock,
         directory: '/',
         syncGate: new SyncGate(),
+        reserve: new DiskReserve(mounted, '/'),
         failed: fault => faults.push(fault.kind),
       }),
     );

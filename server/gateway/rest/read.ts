@@ -109,6 +109,9 @@ const answerPage = async (exchange: Exchange, plan: ReadPlan, reader: RecordRead
   return null;
 };
 
+/** A stream renders this much at a time: a few milliseconds of the event loop, so that many streams take turns. */
+const STREAM_STEP_BYTES = 64 * 1024;
+
 /** Answers with lines until the end; says why not while nothing was sent yet. */
 const answerLines = async (
   exchange: Exchange,
@@ -120,12 +123,13 @@ const answerLines = async (
   const { signal } = exchange;
   const { openStreams } = exchange.context.metrics;
   const targets = new Map<number, Offset>();
+  const bytesMax = Math.min(plan.bytesMax, STREAM_STEP_BYTES);
   let isBegun = false;
   let sentBytes = 0;
   openStreams.inc({ door: 'rest' });
   try {
     for (;;) {
-      const stepped = await reader.step({ bytesMax: plan.bytesMax, waitMs: plan.waitMs, signal }, rendering);
+      const stepped = await reader.step({ bytesMax, waitMs: plan.waitMs, signal }, rendering);
       if (exchange.isGone) return null;
       if (!stepped.ok) {
         if (!isBegun) return stepped.problem;
