@@ -18,7 +18,8 @@ export interface IndexCacheOptions {
   readonly logger: Logger;
 }
 
-const readOrEmpty = async (disk: Disk, path: string): Promise<Uint8Array> => {
+/** Empty where the file is missing. */
+export const readIndexFile = async (disk: Disk, path: string): Promise<Uint8Array> => {
   try {
     return await disk.readFile(path);
   } catch (fault) {
@@ -106,8 +107,8 @@ export class IndexCache {
     const offsets = new OffsetIndex();
     const times = new TimeIndex();
     const span = segment.endOffset - segment.baseOffset;
-    const offsetsGood = offsets.loadTrusted(await readOrEmpty(disk, segment.offsetIndexPath), segment.byteLength);
-    const timesGood = times.loadTrusted(await readOrEmpty(disk, segment.timeIndexPath), span);
+    const offsetsGood = offsets.loadTrusted(await readIndexFile(disk, segment.offsetIndexPath), segment.byteLength);
+    const timesGood = times.loadTrusted(await readIndexFile(disk, segment.timeIndexPath), span);
     const offsetsInRange = offsets.count === 0 || offsets.relativeOffset(offsets.count - 1) < span;
     const timesReachEnd =
       segment.latest.lastOffset < 0 ||

@@ -16,28 +16,28 @@
 import path from 'node:path';
 import type { LeaderEpoch } from '@sluice/protocol/ids';
 import { type Offset, offset } from '@sluice/protocol/ids';
-import {
-  crc32cContinue,
-  readBaseOffset,
-  readLastOffset,
-  readLastOffsetDelta,
-  readMaxTimestamp,
-  stampBatch,
-} from '@sluice/protocol/record';
+import { crc32cContinue, readLastOffsetDelta, readMaxTimestamp, stampBatch } from '@sluice/protocol/record';
 import { assert } from '../base/assert.ts';
-import { DISK_HEADROOM_BYTES, GATHER_BUFFERS_MAX, GATHER_BYTES_MAX, PENDING_LOG_BYTES_MAX } from '../base/limits.ts';
+import { DISK_HEADROOM_BYTES, PENDING_LOG_BYTES_MAX } from '../base/limits.ts';
 import { DiskFault, type DiskFile } from '../io/disk.ts';
+import { AppendQueue, type WriteGroup } from './append-queue.ts';
 import type { DamagedRange, DamageMap } from './damage.ts';
 import type { EpochMap } from './epoch-map.ts';
 import type { LogContext } from './log-context.ts';
 import { LogMarks, type SyncPoint } from './log-marks.ts';
 import type { LogSettings } from './log-settings.ts';
 import { type FoundTimestamp, LogReader, type LogView, type ReadLimits, type ReadOutcome } from './log-reader.ts';
-import { walkBatches } from './log-scan.ts';
-import { EPOCH_CHECKPOINT, type RecoveredLog, recoverLog, removeSegmentFiles } from './recovery.ts';
-import { type LatestTime, Segment } from './segment.ts';
+import { EPOCH_CHECKPOINT, type RecoveredLog, recoverLog } from './recovery.ts';
+import { Segment } from './segment.ts';
+import {
+  createSegmentFiles,
+  forgetSegmentFiles,
+  rebuildSegment,
+  removeSegmentFiles,
+  truncateIndexes,
+  writeIndexes,
+} from './segment-files.ts';
 import { replaceSmallFile } from './small-file.ts';
-import type { SparseIndex } from './sparse-index.ts';
 import type { LogTail } from './tail-cache.ts';
 
 /** `full` opens again by itself; `failed` and `closed` last until the next start. */
@@ -70,25 +70,6 @@ export interface OpenLogRequest {
   readonly listener: LogListener;
 }
 
-interface QueuedBatch {
-  readonly batch: Uint8Array;
-  readonly segment: Segment;
-  readonly position: number;
-  readonly endOffset: Offset;
-  /** The segment's newest record once this batch is written. */
-  readonly latest: LatestTime;
-}
-
-interface Group {
-  readonly segment: Segment;
-  readonly buffers: readonly Uint8Array[];
-  readonly position: number;
-  readonly bytes: number;
-  readonly records: number;
-  readonly endOffset: Offset;
-  readonly latest: LatestTime;
-}
-
 const FULL_RETRY_MS = 250;
 /** Index entries are handed to the files in pieces of about this size. */
 const INDEX_WRITE_BYTES = 4_096;
@@ -110,9 +91,7 @@ export class PartitionLog {
   #startOffset: Offset;
   #endOffset: Offset;
   #durableOffset: Offset;
-  /** Appended and not yet written, in order. */
-  #queue: QueuedBatch[] = [];
-  #queuedBytes = 0;
+  readonly #queue = new AppendQueue();
   readonly #operations: (() => Promise<void>)[] = [];
   #pumping: Promise<void> | null = null;
   /** Written and not yet synced; only in flush mode `interval`, or while a sync is under way. */
@@ -213,7 +192,7 @@ export class PartitionLog {
   }
 
   get queuedBytes(): number {
-    return this.#queuedBytes;
+    return this.#queue.bytes;
   }
 
   get leaderEpoch(): number {
@@ -233,12 +212,11 @@ export class PartitionLog {
     assert(!this.#cutting, 'nothing is appended during a cut');
     let bytes = 0;
     for (const batch of batches) bytes += batch.length;
-    if (this.#queuedBytes > 0 && this.#queuedBytes + bytes > PENDING_LOG_BYTES_MAX) {
+    if (this.#queue.bytes > 0 && this.#queue.bytes + bytes > PENDING_LOG_BYTES_MAX) {
       return { ok: false, refusal: 'backlog' };
     }
     const baseOffset = this.#endOffset;
     for (const batch of batches) this.#appendOne(batch, epoch);
-    this.#queuedBytes += bytes;
     this.#startPump();
     return { ok: true, baseOffset, endOffset: this.#endOffset };
   }
@@ -288,7 +266,7 @@ export class PartitionLog {
     for (;;) {
       const operation = this.#operations.shift();
       if (operation !== undefined) await operation();
-      else if (this.#queue.length > 0) await this.#writeGroup();
+      else if (!this.#queue.isEmpty) await this.#writeGroup();
       else break;
     }
     // In the same step as the last look at the queues: whatever comes later starts a pump of its own.
@@ -309,26 +287,8 @@ export class PartitionLog {
     return promise;
   }
 
-  #takeGroup(): Group {
-    const first = this.#queue[0]!;
-    const buffers: Uint8Array[] = [];
-    let bytes = 0;
-    let last = first;
-    for (const queued of this.#queue) {
-      if (queued.segment !== first.segment || buffers.length === GATHER_BUFFERS_MAX) break;
-      if (buffers.length > 0 && bytes + queued.batch.length > GATHER_BYTES_MAX) break;
-      buffers.push(queued.batch);
-      bytes += queued.batch.length;
-      last = queued;
-    }
-    this.#queue = this.#queue.length === buffers.length ? [] : this.#queue.slice(buffers.length);
-    const records = last.endOffset - readBaseOffset(first.batch, 0);
-    const { endOffset, latest } = last;
-    return { segment: first.segment, buffers, position: first.position, bytes, records, endOffset, latest };
-  }
-
   async #writeGroup(): Promise<void> {
-    const group = this.#takeGroup();
+    const group = this.#queue.take();
     const generation = this.#generation;
     try {
       await this.#prepareSegment(group.segment);
@@ -337,19 +297,19 @@ export class PartitionLog {
       await this.#writeFailed(cause);
       return;
     } finally {
-      this.#queuedBytes -= group.bytes;
+      this.#queue.finished(group);
     }
     if (generation !== this.#generation) return;
     this.#durable(group.endOffset);
     try {
-      await this.#writeIndexes(group.segment, INDEX_WRITE_BYTES);
+      await writeIndexes(this.#context.files, group.segment, INDEX_WRITE_BYTES);
     } catch (cause) {
       // The log itself is durable; index entries stay in memory and are offered again with the next group.
       this.#context.logger.warn({ directory: this.directory, cause: String(cause) }, 'an index could not be written');
     }
   }
 
-  async #writeAndSync(file: DiskFile, group: Group): Promise<void> {
+  async #writeAndSync(file: DiskFile, group: WriteGroup): Promise<void> {
     const { segment } = group;
     const written = await file.write(group.buffers, group.position);
     if (written < group.bytes) throw new DiskFault('full', segment.logPath);
@@ -392,19 +352,8 @@ export class PartitionLog {
     if (segment.exists) return;
     const previous = this.#segments[this.#segments.indexOf(segment) - 1];
     if (previous !== undefined && previous.exists && previous.indexes !== null) await this.#seal(previous);
-    const { disk } = this.#context;
-    try {
-      await (await disk.open(segment.logPath, 'create')).close();
-    } catch (cause) {
-      // Left by an attempt that failed before anything in it was acknowledged.
-      if (!(cause instanceof DiskFault && cause.kind === 'exists')) throw cause;
-      await this.#context.files.use(segment.logPath, file => file.truncate(0));
-    }
-    for (const file of [segment.offsetIndexPath, segment.timeIndexPath]) {
-      if (await disk.exists(file)) await disk.removeFile(file);
-      await (await disk.open(file, 'create')).close();
-    }
-    await disk.syncDirectory(this.directory);
+    await createSegmentFiles(this.#context, segment);
+    await this.#context.disk.syncDirectory(this.directory);
     segment.exists = true;
     if (previous === undefined) {
       // Before its first byte: without a sync point recovery could not tell what a crash tore from what was lost.
@@ -418,7 +367,7 @@ export class PartitionLog {
     const indexes = segment.indexes;
     assert(indexes !== null, 'only the active segment is sealed');
     if (this.#unsyncedBytes > 0) await files.use(segment.logPath, file => this.#sync(file));
-    await this.#writeIndexes(segment, 1);
+    await writeIndexes(this.#context.files, segment, 1);
     await files.use(segment.offsetIndexPath, file => this.#sync(file));
     await files.use(segment.timeIndexPath, file => this.#sync(file));
     this.#marks.setSealed({
@@ -431,25 +380,6 @@ export class PartitionLog {
     });
     await this.#marks.flush();
     segment.indexes = null;
-  }
-
-  /** Hands the files what they lack, once that is `bytesMin`. Not synced: entries can always be built again. */
-  async #writeIndexes(segment: Segment, bytesMin: number): Promise<void> {
-    if (segment.indexes === null) return;
-    const { offsets, times } = segment.indexes;
-    if (offsets.byteLength - offsets.writtenCount * offsets.entryBytes >= bytesMin) {
-      await this.#writeIndex(segment.offsetIndexPath, offsets);
-    }
-    if (times.byteLength - times.writtenCount * times.entryBytes >= bytesMin) {
-      await this.#writeIndex(segment.timeIndexPath, times);
-    }
-  }
-
-  async #writeIndex(file: string, index: SparseIndex): Promise<void> {
-    const { position, bytes, count } = index.unwritten();
-    const written = await this.#context.files.use(file, handle => handle.write([bytes], position));
-    if (written < bytes.length) throw new DiskFault('full', file);
-    index.writtenCount = Math.max(index.writtenCount, count);
   }
 
   #durable(endOffset: Offset): void {
@@ -518,7 +448,7 @@ export class PartitionLog {
 
   /** Runs `operation` when all that is queued now was written. */
   async #afterQueue(operation: () => Promise<void>): Promise<void> {
-    while (this.#queue.length > 0 && this.#pumping !== null) await this.#pumping;
+    while (!this.#queue.isEmpty && this.#pumping !== null) await this.#pumping;
     await this.#exclusively(operation);
   }
 
@@ -581,11 +511,7 @@ export class PartitionLog {
   /** Drops everything at or above the offset from memory: segments, indexes, queue, cache, epochs. */
   #forgetFrom(end: Offset): void {
     this.#generation++;
-    this.#queue = this.#queue.filter(queued => {
-      if (queued.endOffset <= end) return true;
-      this.#queuedBytes -= queued.batch.length;
-      return false;
-    });
+    this.#queue.cut(end);
     this.#tail.cut(end);
     if (this.#epochs.cut(end)) this.#epochsChanged = true;
     this.#endOffset = end;
@@ -628,7 +554,7 @@ export class PartitionLog {
     const removed: Segment[] = [];
     while (this.#segments.length > 0 && this.#segments.at(-1)!.baseOffset >= end) removed.push(this.#segments.pop()!);
     const active = this.#segments.at(-1);
-    const rebuilt = active === undefined || active.endOffset <= end ? null : await this.#rebuildUpTo(active, end);
+    const rebuilt = active === undefined || active.endOffset <= end ? null : await this.#rebuild(active, end);
     if (rebuilt !== null) this.#segments[this.#segments.length - 1] = rebuilt;
     if (active !== undefined && rebuilt === null && active.indexes === null) {
       // Sealed before: the next append begins a segment of its own.
@@ -655,50 +581,17 @@ export class PartitionLog {
         if ((await file.byteLength()) > last.byteLength) await file.truncate(last.byteLength);
         await syncGate.run('log', () => file.sync());
       });
-      if (last.indexes !== null) await this.#truncateIndexes(last);
+      if (last.indexes !== null) await truncateIndexes(files, last);
     }
     await disk.syncDirectory(this.directory);
     this.#unsyncedBytes = 0;
     this.#unsyncedRecords = 0;
   }
 
-  async #truncateIndexes(segment: Segment): Promise<void> {
-    for (const [file, index] of [
-      [segment.offsetIndexPath, segment.indexes!.offsets],
-      [segment.timeIndexPath, segment.indexes!.times],
-    ] as const) {
-      await this.#context.files.use(file, async handle => {
-        await handle.truncate(index.writtenCount * index.entryBytes);
-        // For good: a later crash must not mix entries of before with new ones.
-        await handle.sync();
-      });
-    }
-  }
-
-  /** The segment as it was when its end was `end`: walked again over what is on disk, since derived state only grows. */
-  async #rebuildUpTo(segment: Segment, end: Offset): Promise<Segment> {
-    const fresh = new Segment(this.directory, segment.baseOffset);
-    fresh.exists = segment.exists;
-    if (!segment.exists) return fresh;
-    this.#context.indexCache.forget(segment);
-    const indexInterval = this.#settings.indexIntervalBytes;
-    await walkBatches(this.#context.files, { segment, position: 0 }, (buffer, at, batchBytes) => {
-      if (readLastOffset(buffer, at) >= end) return false;
-      fresh.noteBatch(buffer, at, { batchBytes, indexInterval });
-      fresh.crc = crc32cContinue(fresh.crc, buffer.subarray(at, at + batchBytes));
-      return true;
-    });
-    if (fresh.endOffset !== end) {
-      // Damage below the cut: where the end lies cannot be said, and what stands behind it must not be cut.
-      throw new DiskFault('failed', segment.logPath);
-    }
-    fresh.writtenBytes = fresh.byteLength;
-    fresh.writtenLatest = fresh.latest;
-    assert(this.#queue.length === 0, 'files are cut back when nothing is queued');
-    // The files hold entries of both sides of the cut; those below it are the same.
-    fresh.indexes!.offsets.writtenCount = 0;
-    fresh.indexes!.times.writtenCount = 0;
-    return fresh;
+  #rebuild(segment: Segment, end: Offset): Promise<Segment> {
+    assert(this.#queue.isEmpty, 'files are cut back when nothing is queued');
+    const { indexIntervalBytes: indexInterval } = this.#settings;
+    return rebuildSegment(this.#context, segment, { directory: this.directory, end, indexInterval });
   }
 
   // ------------------------------------------------------------------------------------------------------------ read
@@ -775,7 +668,7 @@ export class PartitionLog {
 
   async #finishIndexes(segment: Segment): Promise<void> {
     try {
-      await this.#writeIndexes(segment, 1);
+      await writeIndexes(this.#context.files, segment, 1);
       await this.#context.files.use(segment.offsetIndexPath, file => file.sync());
       await this.#context.files.use(segment.timeIndexPath, file => file.sync());
     } catch (cause) {
@@ -796,12 +689,7 @@ export class PartitionLog {
 
   async #release(): Promise<void> {
     this.#tail.clear();
-    for (const segment of this.#segments) {
-      this.#context.indexCache.forget(segment);
-      for (const file of [segment.logPath, segment.offsetIndexPath, segment.timeIndexPath]) {
-        await this.#context.files.forget(file);
-      }
-    }
+    for (const segment of this.#segments) await forgetSegmentFiles(this.#context, segment);
   }
 }
 

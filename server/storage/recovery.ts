@@ -28,6 +28,7 @@ import type { LogMarks, SyncPoint } from './log-marks.ts';
 import { findBatchBehind, scanBatches, type ScanEnd } from './log-scan.ts';
 import { NO_TIME, Segment } from './segment.ts';
 import { parseSegmentFileName } from './segment-name.ts';
+import { removeSegmentFiles } from './segment-files.ts';
 import type { SparseIndex } from './sparse-index.ts';
 import { readSmallFile, replaceSmallFile } from './small-file.ts';
 
@@ -357,9 +358,9 @@ class Recovery {
   async #walkSynced(segment: Segment, file: DiskFile, point: SyncPoint): Promise<void> {
     const { offsets, times } = segment.indexes!;
     const span = point.endOffset - segment.baseOffset;
-    offsets.loadTrusted(await this.#readIndex(segment.offsetIndexPath), point.position);
+    offsets.loadTrusted(await readIndexFile(this.#context.disk, segment.offsetIndexPath), point.position);
     if (offsets.count > 0 && offsets.relativeOffset(offsets.count - 1) >= span) offsets.keep(0);
-    times.loadTrusted(await this.#readIndex(segment.timeIndexPath), span);
+    times.loadTrusted(await readIndexFile(this.#context.disk, segment.timeIndexPath), span);
     const resumed = await this.#resumeAtLastEntry(segment, file);
     times.cut(segment.endOffset - segment.baseOffset);
     const timesBefore = times.count;
@@ -474,15 +475,6 @@ class Recovery {
     });
   }
 
-  async #readIndex(file: string): Promise<Uint8Array> {
-    try {
-      return await this.#context.disk.readFile(file);
-    } catch (fault) {
-      if (fault instanceof DiskFault && fault.kind === 'not-found') return new Uint8Array(0);
-      throw fault;
-    }
-  }
-
   /** Segments that the marks know of and the folder does not have. */
   #judgeMissing(segments: readonly Segment[], startOffset: Offset): void {
     const verdict = recoveryTable['segment-missing'].synced;
@@ -514,16 +506,4 @@ class Recovery {
 const rewrite = async (file: DiskFile, bytes: Uint8Array, position: number): Promise<void> => {
   const written = await file.write([bytes], position);
   if (written < bytes.length) throw new DiskFault('full', file.path);
-};
-
-export const removeSegmentFiles = async (context: LogContext, segment: Segment): Promise<void> => {
-  context.indexCache.forget(segment);
-  for (const file of [segment.logPath, segment.offsetIndexPath, segment.timeIndexPath]) {
-    await context.files.forget(file);
-    try {
-      await context.disk.removeFile(file);
-    } catch (fault) {
-      if (!(fault instanceof DiskFault && fault.kind === 'not-found')) throw fault;
-    }
-  }
 };

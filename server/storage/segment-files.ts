@@ -1,0 +1,106 @@
+// What is done to the three files of a segment: made, kept up to date, cut, let go, removed. The log decides when.
+
+import type { Offset } from '@sluice/protocol/ids';
+import { crc32cContinue, readLastOffset } from '@sluice/protocol/record';
+import { DiskFault } from '../io/disk.ts';
+import type { FilePool } from './file-pool.ts';
+import type { LogContext } from './log-context.ts';
+import { walkBatches } from './log-scan.ts';
+import { Segment } from './segment.ts';
+import type { SparseIndex } from './sparse-index.ts';
+
+/** Empty files under the names of a new segment. The caller makes the names durable. */
+export const createSegmentFiles = async (context: LogContext, segment: Segment): Promise<void> => {
+  const { disk, files } = context;
+  try {
+    await (await disk.open(segment.logPath, 'create')).close();
+  } catch (cause) {
+    // Left by an attempt that failed before anything in it was acknowledged.
+    if (!(cause instanceof DiskFault && cause.kind === 'exists')) throw cause;
+    await files.use(segment.logPath, file => file.truncate(0));
+  }
+  for (const file of [segment.offsetIndexPath, segment.timeIndexPath]) {
+    if (await disk.exists(file)) await disk.removeFile(file);
+    await (await disk.open(file, 'create')).close();
+  }
+};
+
+/** Hands the index files what they lack, once that is `bytesMin`. Not synced: entries can always be built again. */
+export const writeIndexes = async (files: FilePool, segment: Segment, bytesMin: number): Promise<void> => {
+  if (segment.indexes === null) return;
+  const { offsets, times } = segment.indexes;
+  await writeIndex(files, { file: segment.offsetIndexPath, index: offsets, bytesMin });
+  await writeIndex(files, { file: segment.timeIndexPath, index: times, bytesMin });
+};
+
+const writeIndex = async (
+  files: FilePool,
+  { file, index, bytesMin }: { readonly file: string; readonly index: SparseIndex; readonly bytesMin: number },
+): Promise<void> => {
+  if (index.byteLength - index.writtenCount * index.entryBytes < bytesMin) return;
+  const { position, bytes, count } = index.unwritten();
+  const written = await files.use(file, handle => handle.write([bytes], position));
+  if (written < bytes.length) throw new DiskFault('full', file);
+  index.writtenCount = Math.max(index.writtenCount, count);
+};
+
+/** Cuts the index files back to what of them is still meant. */
+export const truncateIndexes = async (files: FilePool, segment: Segment): Promise<void> => {
+  for (const [file, index] of [
+    [segment.offsetIndexPath, segment.indexes!.offsets],
+    [segment.timeIndexPath, segment.indexes!.times],
+  ] as const) {
+    await files.use(file, async handle => {
+      await handle.truncate(index.writtenCount * index.entryBytes);
+      // For good: a later crash must not mix entries of before with new ones.
+      await handle.sync();
+    });
+  }
+};
+
+/** The segment as it was when its end was `end`: walked again over what is on disk, since derived state only grows. */
+export const rebuildSegment = async (
+  context: LogContext,
+  segment: Segment,
+  wish: { readonly directory: string; readonly end: Offset; readonly indexInterval: number },
+): Promise<Segment> => {
+  const fresh = new Segment(wish.directory, segment.baseOffset);
+  fresh.exists = segment.exists;
+  if (!segment.exists) return fresh;
+  context.indexCache.forget(segment);
+  await walkBatches(context.files, { segment, position: 0 }, (buffer, at, batchBytes) => {
+    if (readLastOffset(buffer, at) >= wish.end) return false;
+    fresh.noteBatch(buffer, at, { batchBytes, indexInterval: wish.indexInterval });
+    fresh.crc = crc32cContinue(fresh.crc, buffer.subarray(at, at + batchBytes));
+    return true;
+  });
+  if (fresh.endOffset !== wish.end) {
+    // Damage below the cut: where the end lies cannot be said, and what stands behind it must not be cut.
+    throw new DiskFault('failed', segment.logPath);
+  }
+  fresh.writtenBytes = fresh.byteLength;
+  fresh.writtenLatest = fresh.latest;
+  // The files hold entries of both sides of the cut; those below it are the same.
+  fresh.indexes!.offsets.writtenCount = 0;
+  fresh.indexes!.times.writtenCount = 0;
+  return fresh;
+};
+
+/** Closes what is open of the segment. */
+export const forgetSegmentFiles = async (context: LogContext, segment: Segment): Promise<void> => {
+  context.indexCache.forget(segment);
+  for (const file of [segment.logPath, segment.offsetIndexPath, segment.timeIndexPath])
+    await context.files.forget(file);
+};
+
+export const removeSegmentFiles = async (context: LogContext, segment: Segment): Promise<void> => {
+  context.indexCache.forget(segment);
+  for (const file of [segment.logPath, segment.offsetIndexPath, segment.timeIndexPath]) {
+    await context.files.forget(file);
+    try {
+      await context.disk.removeFile(file);
+    } catch (fault) {
+      if (!(fault instanceof DiskFault && fault.kind === 'not-found')) throw fault;
+    }
+  }
+};
