@@ -22,7 +22,7 @@ import { GATHER_BYTES_MAX } from '../base/limits.ts';
 import { DiskFault, type DiskFile } from '../io/disk.ts';
 import { DamageMap } from './damage.ts';
 import { EpochMap } from './epoch-map.ts';
-import { saveIndexFile } from './index-cache.ts';
+import { readIndexFile, saveIndexFile } from './index-cache.ts';
 import type { LogContext } from './log-context.ts';
 import type { LogMarks, SyncPoint } from './log-marks.ts';
 import { findBatchBehind, scanBatches, type ScanEnd } from './log-scan.ts';

@@ -13,13 +13,17 @@ import { SparseIndex } from './sparse-index.ts';
 
 const ENTRY_BYTES = 12;
 
+/** What an entry looks like where the file has zeros. */
+const isBlank = (timestamp: number, relativeOffset: number): boolean => timestamp === 0 && relativeOffset === 0;
+
 export class TimeIndex extends SparseIndex {
   constructor() {
     super(ENTRY_BYTES);
   }
 
-  /** Adds the entry unless it would not rise. */
+  /** Adds the entry unless it would not rise, or could not be told from a page that never reached the disk. */
   maybeAppend(timestamp: number, relativeOffset: number): void {
+    if (isBlank(timestamp, relativeOffset)) return;
     if (this.count > 0) {
       if (timestamp <= this.timestamp(this.count - 1)) return;
       if (relativeOffset <= this.relativeOffset(this.count - 1)) return;
@@ -64,9 +68,12 @@ export class TimeIndex extends SparseIndex {
     for (let entry = 0; entry < this.count; entry++) {
       const nextTimestamp = this.timestamp(entry);
       const nextOffset = this.relativeOffset(entry);
-      // An entry of zeros is what a page looks like that never reached the disk.
-      const isBlank = nextTimestamp === 0 && nextOffset === 0;
-      if (isBlank || nextTimestamp <= timestamp || nextOffset <= offset || nextOffset >= relativeOffsetMax) {
+      if (
+        isBlank(nextTimestamp, nextOffset) ||
+        nextTimestamp <= timestamp ||
+        nextOffset <= offset ||
+        nextOffset >= relativeOffsetMax
+      ) {
         this.keep(entry);
         return false;
       }
