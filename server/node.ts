@@ -2,7 +2,7 @@
 // command line.
 
 import { VERSION, type Config } from './config.ts';
-import { BODY_BUDGET_BYTES } from './base/limits.ts';
+import { BODY_BUDGET_BYTES, STREAM_PIECES_PER_TURN } from './base/limits.ts';
 import type { Logger } from './base/logger.ts';
 import { createMetrics } from './base/metrics.ts';
 import { StartRefusal } from './base/start-refusal.ts';
@@ -12,6 +12,7 @@ import { openFileCatalogue } from './broker/topic-catalogue.ts';
 import { checkTopicConfig } from './broker/topic-config.ts';
 import { BodyBudget } from './gateway/body-budget.ts';
 import type { GatewayContext, Listener } from './gateway/gateway.ts';
+import { LoopShare } from './gateway/loop-share.ts';
 import { listenGrpc } from './gateway/grpc/listen.ts';
 import { listenManagement } from './gateway/management/listen.ts';
 import { listenRest } from './gateway/rest/listen.ts';
@@ -78,6 +79,7 @@ export const startNode = async (config: Config, logger: Logger): Promise<Running
       logger,
       metrics,
       bodyBudget: new BodyBudget(BODY_BUDGET_BYTES),
+      loopShare: new LoopShare(realClock, STREAM_PIECES_PER_TURN),
       version: VERSION,
     };
     const management = await listenManagement(context, { listen: config.management });

@@ -63,6 +63,9 @@ export const CURSOR_CHARS_MAX = 4 * KIB;
 export const TIMEOUT_MS_DEFAULT = 30_000;
 export const TIMEOUT_MS_MAX = 300_000;
 
+/** Pieces of long streams rendered in one turn of the event loop: a few milliseconds. */
+export const STREAM_PIECES_PER_TURN = 4;
+
 /** Nested arrays and objects in a JSON value: deeper ones can overflow a parser's stack somewhere downstream. */
 export const JSON_DEPTH_MAX = 64;
 

@@ -6,6 +6,7 @@ import type { Broker } from '../broker/broker.ts';
 import type { Clock } from '../io/clock.ts';
 import type { Random } from '../io/random.ts';
 import type { BodyBudget } from './body-budget.ts';
+import type { LoopShare } from './loop-share.ts';
 
 export interface GatewayContext {
   readonly broker: Broker;
@@ -15,6 +16,8 @@ export interface GatewayContext {
   readonly metrics: Metrics;
   /** One budget for request bodies held in memory, all doors together. */
   readonly bodyBudget: BodyBudget;
+  /** How long streams take turns on the event loop, all doors together. */
+  readonly loopShare: LoopShare;
   readonly version: string;
 }
 

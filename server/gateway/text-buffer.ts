@@ -1,7 +1,8 @@
 // A growing buffer into which rendered text is written byte by byte and spliced from stored bytes, so that a value that
 // is already JSON goes out without being decoded and encoded again.
 //
-// Invariant: what was written is buffer[0, length). take() hands the memory over; the next write begins a new buffer.
+// Invariant: what was written is buffer[0, length). take() hands the memory over; the next write begins a new buffer, or one
+// that was given back.
 
 const INITIAL_BYTES = 16_384;
 const DIGITS_MAX = 20;
@@ -11,6 +12,8 @@ const LOOPED_BYTES = 32;
 
 export class TextBuffer {
   #buffer: Buffer;
+  /** Memory that was handed over and came back. */
+  #spare: Buffer | null = null;
   #length = 0;
 
   constructor(initialBytes = INITIAL_BYTES) {
@@ -97,9 +100,15 @@ export class TextBuffer {
   /** What was written, in memory that is the caller's from now on. */
   take(): Buffer {
     const taken = this.#buffer.subarray(0, this.#length);
-    this.#buffer = Buffer.allocUnsafeSlow(Math.max(INITIAL_BYTES, this.#length));
+    this.#buffer = this.#spare ?? Buffer.allocUnsafeSlow(Math.max(INITIAL_BYTES, this.#length));
+    this.#spare = null;
     this.#length = 0;
     return taken;
+  }
+
+  /** For memory that take() handed over and that nobody will read again: it is written into once more. */
+  giveBack(taken: Buffer): void {
+    this.#spare = Buffer.from(taken.buffer);
   }
 
   #room(bytes: number): void {

@@ -121,7 +121,8 @@ const answerLines = async (
   const style = type === 'text/plain' ? 'text' : 'lines';
   const rendering = new Rendering(plan, style, plan.limit ?? Number.POSITIVE_INFINITY);
   const { signal } = exchange;
-  const { openStreams } = exchange.context.metrics;
+  const { loopShare, metrics } = exchange.context;
+  const { openStreams } = metrics;
   const targets = new Map<number, Offset>();
   const bytesMax = Math.min(plan.bytesMax, STREAM_STEP_BYTES);
   let isBegun = false;
@@ -129,6 +130,7 @@ const answerLines = async (
   openStreams.inc({ door: 'rest' });
   try {
     for (;;) {
+      await loopShare.next();
       const stepped = await reader.step({ bytesMax, waitMs: plan.waitMs, signal }, rendering);
       if (exchange.isGone) return null;
       if (!stepped.ok) {
@@ -153,8 +155,9 @@ const answerLines = async (
           exchange.breakStream('THROTTLED');
           return null;
         }
-        if (!exchange.response.write(piece)) await drained(exchange);
+        await written(exchange, piece);
         if (exchange.isGone) return null;
+        rendering.out.giveBack(piece);
         exchange.release(reservedBytes);
       }
       const isDone = plan.waitMs === 0 && reader.positions.every(at => at.offset >= (targets.get(at.partition) ?? 0));
@@ -167,14 +170,15 @@ const answerLines = async (
   }
 };
 
-/** Resolves when the client has taken enough of what was written, or is gone. */
-const drained = (exchange: Exchange): Promise<void> =>
+/** Resolves when the piece is with the kernel, or the client is gone. */
+const written = (exchange: Exchange, piece: Buffer): Promise<void> =>
   new Promise(resolve => {
     const { response } = exchange;
-    const done = (): void => {
-      response.off('drain', done).off('close', done);
+    const gone = (): void => resolve();
+    response.once('close', gone);
+    response.write(piece, () => {
+      response.off('close', gone);
       resolve();
-    };
-    response.on('drain', done).on('close', done);
-    if (exchange.isGone) done();
+    });
+    if (exchange.isGone) resolve();
   });

@@ -7,6 +7,7 @@ import { createMetrics } from '../../../server/base/metrics.ts';
 import { BodyBudget } from '../../../server/gateway/body-budget.ts';
 import type { Listener } from '../../../server/gateway/gateway.ts';
 import { listenGrpc } from '../../../server/gateway/grpc/listen.ts';
+import { LoopShare } from '../../../server/gateway/loop-share.ts';
 import { realClock } from '../../../server/io/real/clock.ts';
 import { realRandom } from '../../../server/io/real/random.ts';
 import { RawClient } from './raw-client.ts';
@@ -25,6 +26,7 @@ beforeAll(async () => {
     logger: createLogger('silent'),
     metrics: createMetrics(),
     bodyBudget,
+    loopShare: new LoopShare(realClock, 4),
     version: 'test',
   };
   door = await listenGrpc(context, { listen: { host: '127.0.0.1', port: 0 } });

@@ -8,6 +8,7 @@ import type { LogFields, Logger } from '../../../server/base/logger.ts';
 import { createMetrics } from '../../../server/base/metrics.ts';
 import type { Broker } from '../../../server/broker/broker.ts';
 import { BodyBudget } from '../../../server/gateway/body-budget.ts';
+import { LoopShare } from '../../../server/gateway/loop-share.ts';
 import { Contract } from '../../../server/gateway/rest/contract.ts';
 import { RestDoor } from '../../../server/gateway/rest/door.ts';
 import type { Handler } from '../../../server/gateway/rest/handlers.ts';
@@ -43,6 +44,7 @@ const serve = async (handle: Handler): Promise<Served> => {
       logger,
       metrics: createMetrics(),
       bodyBudget: new BodyBudget(1),
+      loopShare: new LoopShare(realClock, 4),
       version: '0',
     },
     contract: new Contract(DOCUMENT),
