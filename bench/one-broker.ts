@@ -75,7 +75,7 @@ try {
     const consumed = run('server/sluice.cjs', ['perf', 'consume', ...common]);
     note('perf consume, records/s', numberIn(consumed, /([\d.]+) records\/sec/));
     for (const load of ['one', 'batch']) {
-      const words = ['--server', http, '--case', load, '--seconds', String(seconds)];
+      const words = ['--server', http, '--case', load, '--seconds', String(seconds), '--connections', '64'];
       const text = run('bench/load/rest.ts', words);
       process.stdout.write(text);
       note(`rest ${load}, records/s`, numberIn(text, /([\d,.]+) records\/s/));
