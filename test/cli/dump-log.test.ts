@@ -1,9 +1,21 @@
 // dump-log: what a real broker wrote, and the damage that a test does to copies of it.
 
-import { appendFile, copyFile, mkdir, mkdtemp, open, readdir, readFile, rm, truncate } from 'node:fs/promises';
+import {
+  appendFile,
+  copyFile,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  readFile,
+  rm,
+  truncate,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ATTRIBUTES_AT, encodeBatch, sealBatch } from '@sluice/protocol/record';
 import { startBroker } from 'sluice/testing';
 import { runCommand } from './command-run.ts';
 
@@ -84,6 +96,20 @@ describe('a sound segment', () => {
       '| offset: 4 CreateTime: 1001 keySize: 2 valueSize: 4 sequence: -1 headerKeys: [h] key: k2 payload: v1 2',
     );
   });
+});
+
+test('records of a codec that cannot be opened here are told, and are not damage', async () => {
+  const other = join(folder, 'other');
+  await mkdir(other);
+  const path = join(other, SEGMENT);
+  const batch = encodeBatch([{ key: null, value: 'x', timestamp: 1 }]);
+  batch[ATTRIBUTES_AT + 1] = 3;
+  sealBatch(batch);
+  await writeFile(path, batch);
+  const { exitCode, text, notes } = await dump(path, '--deep');
+  expect([exitCode, notes]).toEqual([0, '']);
+  expect(text).toContain('compresscodec: lz4');
+  expect(text).toContain('| 1 records, not shown: records compressed with lz4 cannot be opened here');
 });
 
 describe('sound indexes', () => {
