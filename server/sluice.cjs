@@ -26,14 +26,19 @@ if (!process.env.UV_THREADPOOL_SIZE) process.env.UV_THREADPOOL_SIZE = POOL_THREA
 
 // Batches are buffers outside the heap, short-lived and large. By default V8 takes every 64 MiB of them for a reason to
 // collect the whole heap; counted into the limit of the heap instead, they cost half the processor time a record
-// (bench/one-broker.ts). Node 24 knows the flag.
-if (found[0] >= 24) require('node:v8').setFlagsFromString('--external-memory-accounted-in-global-limit');
+// (bench/one-broker.ts). Other versions may not know the flag, and would say so at every start.
+if (found[0] === 24) require('node:v8').setFlagsFromString('--external-memory-accounted-in-global-limit');
 
 // Stripping types from a few hundred files costs more than half of a start; the cache keeps the result between starts.
-// It lies in the user's own cache folder: one that others can write to could be given code by them.
-var path = require('node:path');
-var cache = process.env.XDG_CACHE_HOME || path.join(require('node:os').homedir(), '.cache');
-require('node:module').enableCompileCache(path.join(cache, 'sluice'));
+// It lies in the user's own cache folder: one that others can write to could be given code by them. Without one (a user
+// who has no home) every start compiles.
+try {
+  var path = require('node:path');
+  var cache = process.env.XDG_CACHE_HOME || path.join(require('node:os').homedir(), '.cache');
+  require('node:module').enableCompileCache(path.join(cache, 'sluice'));
+} catch {
+  // Slower, and right.
+}
 
 import('./main.ts').catch(function (error) {
   // Anything else is main.ts's own to judge: thrown again, it ends there.
