@@ -79,6 +79,10 @@ export const HTTP_CONNECTIONS_MAX = 10_000;
 /** gRPC: receive windows (see performance notes in ARCHITECTURE.md) and what one peer may hold open. */
 export const GRPC_STREAM_WINDOW_BYTES = MIB;
 export const GRPC_CONNECTION_WINDOW_BYTES = 4 * MIB;
+/** A piece of a read that names no size: of records as messages, and of batches that only the transport holds back. */
+export const GRPC_RECORDS_PIECE_BYTES = 128 * KIB;
+export const GRPC_UNCREDITED_PIECE_BYTES = 256 * KIB;
+
 export const GRPC_STREAMS_PER_SESSION_MAX = 100;
 export const GRPC_MESSAGE_BYTES_MAX = 20 * MIB;
 

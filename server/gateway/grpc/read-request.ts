@@ -6,7 +6,12 @@ import type { Result } from '@sluice/protocol/errors';
 import { accepted, refused } from '@sluice/protocol/errors';
 import type { OpenRead } from '@sluice/protocol/services';
 import { Form, Isolation as WireIsolation, Position } from '@sluice/protocol/services';
-import { READ_BYTES_DEFAULT, READ_BYTES_MAX } from '../../base/limits.ts';
+import {
+  GRPC_RECORDS_PIECE_BYTES,
+  GRPC_UNCREDITED_PIECE_BYTES,
+  READ_BYTES_DEFAULT,
+  READ_BYTES_MAX,
+} from '../../base/limits.ts';
 import type { Isolation } from '../../broker/broker.ts';
 import { Credit } from './credit.ts';
 import { naturalNumber } from './safe-number.ts';
@@ -52,9 +57,15 @@ export const checkOpen = (open: OpenRead): Checked<ReadRequest> => {
     isolation,
     form,
     credit,
-    bytesMax: open.maxBytes === 0 ? READ_BYTES_DEFAULT : open.maxBytes,
+    bytesMax: open.maxBytes === 0 ? pieceBytes(form, open.credit !== undefined) : open.maxBytes,
     untilEnd: open.untilEnd,
   });
+};
+
+/** What a reader that does not read holds of ours is a few pieces, and records as messages take several times their bytes. */
+const pieceBytes = (form: ReadRequest['form'], hasCredit: boolean): number => {
+  if (form === 'records') return GRPC_RECORDS_PIECE_BYTES;
+  return hasCredit ? READ_BYTES_DEFAULT : GRPC_UNCREDITED_PIECE_BYTES;
 };
 
 const checkFrom = ({ from }: OpenRead): Checked<ReadFrom> => {

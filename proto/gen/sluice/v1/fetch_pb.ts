@@ -137,7 +137,8 @@ export type OpenRead = Message<"sluice.v1.OpenRead"> & {
   credit?: Credit | undefined;
 
   /**
-   * Largest piece in bytes; one batch is always given. 0: 1 MiB; at most 16 MiB.
+   * Largest piece in bytes; one batch is always given. 0: 1 MiB of batches where the read has credit, 256 KiB
+   * where it has none, 128 KiB as records; at most 16 MiB.
    *
    * @generated from field: uint32 max_bytes = 11;
    */
