@@ -89,6 +89,9 @@ class Recovery {
   async run(): Promise<RecoveredLog> {
     const { directory } = this.#request;
     const startOffset = this.#startOffset;
+    // Names that a process made or removed and died before they were durable: what is listed now must still be there, and
+    // nothing else, after a power loss. A removed segment would come back in place of the one that follows it.
+    await this.#context.disk.syncDirectory(directory);
     const segments = await this.#listSegments();
     await this.#removeBelow(segments, startOffset);
     await this.#loadEpochs(segments);
@@ -408,7 +411,6 @@ class Recovery {
 
   /** Above the sync point: keep what is whole, write it again, cut or name the rest. */
   async #openTail(segment: Segment, file: DiskFile, fileBytes: number): Promise<void> {
-    const before = segment.byteLength;
     let end = await this.#scan(segment, file, {
       position: segment.byteLength,
       endPosition: fileBytes,
@@ -448,11 +450,9 @@ class Recovery {
         rewrite: true,
       });
     }
-    if (segment.byteLength > before) await this.#context.syncGate.run('log', () => file.sync());
-    // A process that died while it created the segment left a name that nobody made durable; a sync point in it proves a name.
-    if (segment.byteLength > before || this.#point?.segment !== segment.baseOffset) {
-      await this.#context.disk.syncDirectory(this.#request.directory);
-    }
+    // Also where nothing was written: a process that died in the middle of a cut left a length that is not durable, and what
+    // was cut would come back over what is appended next.
+    await this.#context.syncGate.run('log', () => file.sync());
     segment.writtenBytes = segment.byteLength;
     segment.writtenLatest = segment.latest;
     await this.#fitIndexFile(segment.offsetIndexPath, segment.indexes!.offsets);
