@@ -659,6 +659,34 @@ describe('a cut', () => {
     }
   });
 
+  test('that a dying process left half done brings nothing back over what is appended next', async () => {
+    // With one segment it is the file's length that only the page cache knows, with several the removed name.
+    for (const segmentBytes of [250, 100_000]) {
+      for (let steps = 0; steps < 24; steps++) {
+        for (let later = 0; later < 8; later++) {
+          const seed = `half ${segmentBytes} ${steps} ${later}`;
+          const world = await LogWorld.start({ seed, settings: { segmentBytes } });
+          for (let turn = 0; turn < 4; turn++) await world.appendDurably({ valueBytes: 50 });
+          world.log.cut(offset(2)).catch(() => undefined);
+          for (let step = 0; step < steps; step++) await world.scheduler.step();
+          world.kill();
+          const { endOffset } = await world.open();
+          world.append({ name: 'new', valueBytes: 60 });
+          for (let step = 0; step < later; step++) await world.scheduler.step();
+          world.crash(0);
+          const log = await world.open();
+          expect(log.endOffset, seed).toBeLessThanOrEqual(endOffset + 1);
+          const { batches } = await world.readFrom(0);
+          const behind = batches.flatMap(recordsOf).filter(record => record.offset >= endOffset);
+          expect(
+            behind.map(record => record.value.slice(0, 3)),
+            seed,
+          ).toEqual(log.endOffset > endOffset ? ['new'] : []);
+        }
+      }
+    }
+  });
+
   test('waits for the write in flight, and what lies below it becomes durable', async () => {
     for (let steps = 0; steps < 12; steps++) {
       const world = await LogWorld.start({ seed: `flight ${steps}` });
