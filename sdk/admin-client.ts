@@ -7,6 +7,7 @@ import type {
   AlterTopic,
   ClusterDescription,
   CreateTopic,
+  DeleteRecords,
   DescribeTopicOptions,
   ListOffsetsOptions,
   ListTopicsOptions,
@@ -95,6 +96,24 @@ export class AdminClient implements Admin {
     const method = AdminService.method.listOffsets;
     const response = await this.#requester.ask({ method, request, isRepeatable: true, signal });
     return response.partitions.map(partitionOffsets);
+  }
+
+  async deleteRecords(
+    deletion: DeleteRecords,
+    options: CallOptions = {},
+  ): Promise<{ readonly earliestOffset: number }> {
+    const { topic, partition, before } = deletion;
+    if (!Number.isSafeInteger(before) || before < 0) {
+      throw new SluiceError('INVALID_REQUEST', `${before} is not an offset`);
+    }
+    if (!Number.isInteger(partition) || partition < 0 || partition > INT32_MAX) {
+      throw new SluiceError('PARTITION_NOT_FOUND', `${partition} is not a partition`);
+    }
+    const request = { topic, partition, beforeOffset: BigInt(before) };
+    const method = AdminService.method.deleteRecords;
+    // Not repeated: by then the name may belong to another topic, with records that nobody wanted to lose.
+    const response = await this.#requester.ask({ method, request, isRepeatable: false, signal: options.signal });
+    return { earliestOffset: Number(response.earliestOffset) };
   }
 
   async cluster(options: CallOptions = {}): Promise<ClusterDescription> {

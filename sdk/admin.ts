@@ -88,6 +88,13 @@ export interface AlterTopic {
   readonly config?: Readonly<Record<string, SettingValue | null>> | undefined;
 }
 
+export interface DeleteRecords {
+  readonly topic: string;
+  readonly partition: number;
+  /** The first offset to keep; at most the high watermark. */
+  readonly before: number;
+}
+
 export interface ListTopicsOptions extends CallOptions {
   readonly prefix?: string;
   /** Internal topics too. Default false. */
@@ -111,5 +118,10 @@ export interface Admin {
   alterTopic(change: AlterTopic, options?: CallOptions): Promise<TopicDescription>;
   deleteTopic(name: string, options?: CallOptions): Promise<void>;
   listOffsets(topic: string, options?: ListOffsetsOptions): Promise<readonly PartitionOffsets[]>;
+  /**
+   * Deletes the records of a partition below an offset, for good. Answers the earliest offset as it is then: the one asked for,
+   * or a later one that was in force already.
+   */
+  deleteRecords(deletion: DeleteRecords, options?: CallOptions): Promise<{ readonly earliestOffset: number }>;
   cluster(options?: CallOptions): Promise<ClusterDescription>;
 }

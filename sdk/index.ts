@@ -7,6 +7,7 @@ export type {
   BrokerDescription,
   ClusterDescription,
   CreateTopic,
+  DeleteRecords,
   DescribeTopicOptions,
   ListOffsetsOptions,
   ListTopicsOptions,

@@ -187,6 +187,27 @@ export interface PartitionOffsets {
 
 export type ListOffsetsCode = FetchCode;
 
+export interface DeleteRecordsRequest {
+  readonly topic: string;
+  readonly partition: number;
+  /** The first offset to keep; at most the high watermark. */
+  readonly beforeOffset: Offset;
+}
+
+export interface DeletedRecords {
+  /** The log start as it is now: the offset asked for, or a later one that was in force already. */
+  readonly earliestOffset: Offset;
+}
+
+export type DeleteRecordsCode =
+  | 'TOPIC_NOT_FOUND'
+  | 'PARTITION_NOT_FOUND'
+  | 'FORBIDDEN'
+  | 'OFFSET_OUT_OF_RANGE'
+  | 'PARTITION_DAMAGED'
+  | 'NOT_LEADER'
+  | AdminFailure;
+
 export interface BrokerView {
   readonly nodeId: NodeId;
   readonly rack: string;
@@ -214,6 +235,8 @@ export interface Broker {
   createTopic(request: CreateTopicRequest): Promise<Result<TopicDescription, CreateTopicCode>>;
   alterTopic(request: AlterTopicRequest): Promise<Result<TopicDescription, AlterTopicCode>>;
   deleteTopic(name: string): Promise<Result<null, DeleteTopicCode>>;
+  /** Moves the log start of a partition up; durable when it answers. Nothing at or above the high watermark is deleted. */
+  deleteRecords(request: DeleteRecordsRequest): Promise<Result<DeletedRecords, DeleteRecordsCode>>;
 
   cluster(): ClusterView;
   /** Calls `listener` after every change of topics or leaders, until the returned function is called. */

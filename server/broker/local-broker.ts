@@ -18,6 +18,9 @@ import type {
   ClusterView,
   CreateTopicCode,
   CreateTopicRequest,
+  DeletedRecords,
+  DeleteRecordsCode,
+  DeleteRecordsRequest,
   DeleteTopicCode,
   FetchedPartition,
   FetchRequest,
@@ -248,6 +251,16 @@ export class LocalBroker implements Broker {
 
   deleteTopic(name: string): Promise<Result<null, DeleteTopicCode>> {
     return this.#topics.delete(name);
+  }
+
+  deleteRecords(request: DeleteRecordsRequest): Promise<Result<DeletedRecords, DeleteRecordsCode>> {
+    if (this.#phase !== 'running') return Promise.resolve(refused('SHUTTING_DOWN', 'the broker is stopping'));
+    const { topic } = request;
+    if (this.#topics.find(topic)?.view.internal === true) {
+      return Promise.resolve(refused('FORBIDDEN', `topic "${topic}" is internal`, { topic }));
+    }
+    const partition = this.#partition(topic, request.partition);
+    return partition.ok ? partition.value.deleteRecords(request.beforeOffset) : Promise.resolve(partition);
   }
 
   // ------------------------------------------------------------------------------------------------------------- node

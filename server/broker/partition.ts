@@ -19,8 +19,19 @@ import {
 } from '@sluice/protocol/record';
 import { GRPC_MESSAGE_BYTES_MAX } from '../base/limits.ts';
 import type { Clock, Timer } from '../io/clock.ts';
+import { DiskFault } from '../io/disk.ts';
+import type { DamagedRange } from '../storage/damage.ts';
 import type { DurableNotice, LogListener, PartitionLog } from '../storage/partition-log.ts';
-import type { FetchCode, OffsetQuery, PartitionOffsets, ProduceAck, ProduceCode, ProduceRequest } from './broker.ts';
+import type {
+  DeletedRecords,
+  DeleteRecordsCode,
+  FetchCode,
+  OffsetQuery,
+  PartitionOffsets,
+  ProduceAck,
+  ProduceCode,
+  ProduceRequest,
+} from './broker.ts';
 import type { TopicSettings } from './topic-config.ts';
 
 /** The node's count of bytes accepted and not yet durable. */
@@ -346,23 +357,23 @@ export class Partition implements LogListener {
       case 'below-start':
         return this.#outOfRange(from);
       case 'damaged':
-        return refused(
-          'PARTITION_DAMAGED',
-          `offsets ${outcome.range.from} to ${outcome.range.to - 1} cannot be read: ${outcome.range.reason}`,
-          {
-            partition: this.partition,
-            file: outcome.range.file.split('/').slice(-2).join('/'),
-            position: outcome.range.position,
-            damaged_from: outcome.range.from,
-            resume_offset: outcome.range.to,
-          },
-        );
+        return this.#damaged(outcome.range);
       case 'failed':
         return refused('STORAGE_FAILED', 'the disk could not be read', this.#where());
     }
   }
 
-  #outOfRange(from: Offset): Result<ReadPiece, FetchCode> {
+  #damaged(range: DamagedRange): { readonly ok: false; readonly problem: Problem<'PARTITION_DAMAGED'> } {
+    return refused('PARTITION_DAMAGED', `offsets ${range.from} to ${range.to - 1} cannot be read: ${range.reason}`, {
+      partition: this.partition,
+      file: range.file.split('/').slice(-2).join('/'),
+      position: range.position,
+      damaged_from: range.from,
+      resume_offset: range.to,
+    });
+  }
+
+  #outOfRange(from: Offset): { readonly ok: false; readonly problem: Problem<'OFFSET_OUT_OF_RANGE'> } {
     const earliest = this.log.startOffset;
     return refused(
       'OFFSET_OUT_OF_RANGE',
@@ -391,6 +402,29 @@ export class Partition implements LogListener {
       found = { offset: start, timestampMs: -1 };
     }
     return { partition: this.partition, earliestOffset, highWatermark, lastStableOffset: highWatermark, found };
+  }
+
+  // ----------------------------------------------------------------------------------------------------- deleting records
+
+  async deleteRecords(before: Offset): Promise<Result<DeletedRecords, DeleteRecordsCode>> {
+    if (this.#closed !== null) return this.#closedRefusal();
+    const { log } = this;
+    if (before > this.#highWatermark) return this.#outOfRange(before);
+    if (log.state === 'failed') {
+      return refused('STORAGE_FAILED', 'a write or sync failed; nothing is deleted until a restart', this.#where());
+    }
+    // Across damage is a way to be rid of it; a start inside of it would be one that nobody can read.
+    const damaged = log.damagedRanges.find(range => range.from < before && before < range.to);
+    if (damaged !== undefined) return this.#damaged(damaged);
+    try {
+      await log.advanceStart(before);
+    } catch (cause) {
+      if (!(cause instanceof DiskFault)) throw cause;
+      return cause.kind === 'full'
+        ? refused('DISK_FULL', 'the disk is full', this.#where())
+        : refused('STORAGE_FAILED', 'the new log start could not be written', this.#where());
+    }
+    return accepted({ earliestOffset: log.startOffset });
   }
 
   // ------------------------------------------------------------------------------------------------------------- end

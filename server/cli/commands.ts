@@ -131,6 +131,21 @@ const topicCommands: readonly Command[] = [
     examples: ['sluice topic delete orders --yes'],
     load: async () => (await import('./topic.ts')).deleteTopic,
   },
+  {
+    path: ['topic', 'delete-records'],
+    summary: 'Deletes the records of one partition below an offset.',
+    description:
+      'The offset is the first one to keep, at most the high watermark. Asks on a terminal, and needs --yes elsewhere.',
+    arguments: [required('NAME')],
+    flags: [
+      { ...partitionFlag, summary: 'of this partition' },
+      whole(value('before', 'OFFSET', 'the first offset to keep'), 0),
+      toggle('yes', 'do not ask'),
+      ...clientFlags,
+    ],
+    examples: ['sluice topic delete-records orders --partition 0 --before 1000 --yes'],
+    load: async () => (await import('./topic.ts')).deleteRecords,
+  },
 ];
 
 const produceCommand: Command = {

@@ -1,4 +1,4 @@
-// `sluice topic create | list | describe | alter | delete`: topics, through the admin calls of the SDK.
+// `sluice topic create | list | describe | alter | delete | delete-records`: topics, through the admin calls of the SDK.
 //
 // As JSON a topic is printed in the form in which the HTTP door describes it.
 
@@ -120,6 +120,28 @@ const deleteNamed = async (opened: ClientContext, name: string): Promise<number>
   }
   return 0;
 };
+
+export const deleteRecords = (context: CommandContext): Promise<number> =>
+  withClient(context, async opened => {
+    const { invocation, client, terminal } = opened;
+    const topic = invocation.argument(0);
+    const partition = invocation.integer('partition');
+    const before = invocation.integer('before');
+    if (partition === null) throw invocation.misused('give the partition with --partition');
+    if (before === null) throw invocation.misused('give the first offset to keep with --before');
+    const place = `partition ${partition} of ${topic}`;
+    if (!(await isConfirmed(opened, `Delete all records of ${place} below offset ${before}?`))) {
+      terminal.note('nothing was deleted\n');
+      return 0;
+    }
+    const { earliestOffset } = await client.admin.deleteRecords(
+      { topic, partition, before },
+      { signal: terminal.interrupted },
+    );
+    const object = { topic, partition, earliest_offset: earliestOffset };
+    await printObject(opened, object, `${place} begins at offset ${earliestOffset}\n`);
+    return 0;
+  });
 
 const partitionTitles = [
   'TOPIC',

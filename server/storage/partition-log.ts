@@ -629,24 +629,54 @@ export class PartitionLog {
     return start;
   }
 
-  /** Moves the log start up, durably, and then removes the segments that lie wholly below it. */
+  /**
+   * Moves the log start up, durably, and then removes the segments that lie wholly below it. A disk that refuses the removal
+   * is not the caller's concern: the start has moved, and the next start of the node removes what is left.
+   */
   async advanceStart(start: Offset): Promise<void> {
     if (start <= this.#startOffset) return;
     assert(start <= this.#durableOffset, 'the log start stays at or below what is durable');
     await this.#exclusively(async () => {
       if (start <= this.#startOffset) return;
       this.#marks.setLogStart(start);
+      // In the same flush, behind the start: a crash after it leaves no mark of a segment that is gone.
+      for (let index = 0; index + 1 < this.#segments.length; index++) {
+        if (this.#segments[index + 1]!.baseOffset > start) break;
+        this.#marks.removeSealed(this.#segments[index]!.baseOffset);
+      }
       await this.#marks.flush();
       this.#startOffset = start;
       this.#damage.dropBelow(start);
-      const removed: Segment[] = [];
-      while (this.#segments.length > 1 && this.#segments[1]!.baseOffset <= start) removed.push(this.#segments.shift()!);
-      for (const segment of removed) {
-        this.#marks.removeSealed(segment.baseOffset);
-        await removeSegmentFiles(this.#context, segment);
+      const removed = this.#takeBelow(start);
+      if (removed.length === 0) return;
+      try {
+        for (const segment of removed) await removeSegmentFiles(this.#context, segment);
+        await this.#context.disk.syncDirectory(this.directory);
+      } catch (fault) {
+        if (!(fault instanceof DiskFault)) throw fault;
+        this.#context.logger.error(
+          { directory: this.directory, fault: fault.message },
+          'segments below the log start could not be removed: the next start removes them',
+        );
       }
-      if (removed.length > 0) await this.#context.disk.syncDirectory(this.directory);
     });
+  }
+
+  /** Inside the pump: takes the segments that lie wholly below the log start out of the log. */
+  #takeBelow(start: Offset): readonly Segment[] {
+    const removed: Segment[] = [];
+    while (this.#segments.length > 1 && this.#segments[1]!.baseOffset <= start) removed.push(this.#segments.shift()!);
+    const active = this.#segments[0];
+    // Everything was deleted: the next append begins a segment of its own, and this one goes as well. What is in the queue
+    // would lie above the start, so nothing waits to be written to it.
+    if (start === this.#endOffset && active !== undefined && active.exists && !active.isEmpty) {
+      removed.push(active);
+      this.#segments.length = 0;
+      this.#unsyncedBytes = 0;
+      this.#unsyncedRecords = 0;
+      this.#noteSyncPoint();
+    }
+    return removed;
   }
 
   // ------------------------------------------------------------------------------------------------------------- end

@@ -168,11 +168,24 @@ class Recovery {
   }
 
   async #listSegments(): Promise<Segment[]> {
-    const segments: Segment[] = [];
-    for (const { name } of await this.#context.disk.list(this.#request.directory)) {
+    const { directory } = this.#request;
+    const segments = new Map<Offset, Segment>();
+    const indexes: { readonly name: string; readonly baseOffset: Offset }[] = [];
+    for (const { name } of await this.#context.disk.list(directory)) {
       const parsed = parseSegmentFileName(name);
-      if (parsed?.kind === 'log') segments.push(new Segment(this.#request.directory, parsed.baseOffset));
+      if (parsed === null) continue;
+      if (parsed.kind === 'log') segments.set(parsed.baseOffset, new Segment(directory, parsed.baseOffset));
+      else indexes.push({ name, baseOffset: parsed.baseOffset });
     }
+    // Of a removal that a power loss kept in part. An index alone tells nothing that anybody could read.
+    for (const { name, baseOffset } of indexes) {
+      if (baseOffset >= this.#startOffset || segments.has(baseOffset)) continue;
+      await this.#context.disk.removeFile(path.join(directory, name));
+    }
+    return this.#measured([...segments.values()]);
+  }
+
+  async #measured(segments: Segment[]): Promise<Segment[]> {
     segments.sort((left, right) => left.baseOffset - right.baseOffset);
     for (const segment of segments) {
       segment.exists = true;
@@ -185,7 +198,9 @@ class Recovery {
   /** Finishes a removal that was decided (the log start is durable) and interrupted. */
   async #removeBelow(segments: Segment[], startOffset: Offset): Promise<void> {
     while (segments.length > 1 && segments[1]!.baseOffset <= startOffset) {
-      await removeSegmentFiles(this.#context, segments.shift()!);
+      const segment = segments.shift()!;
+      this.#marks.removeSealed(segment.baseOffset);
+      await removeSegmentFiles(this.#context, segment);
     }
   }
 

@@ -93,9 +93,10 @@ export const forgetSegmentFiles = async (context: LogContext, segment: Segment):
     await context.files.forget(file);
 };
 
+/** The log last: as long as its indexes are there, so is the name by which recovery finds all three. */
 export const removeSegmentFiles = async (context: LogContext, segment: Segment): Promise<void> => {
   context.indexCache.forget(segment);
-  for (const file of [segment.logPath, segment.offsetIndexPath, segment.timeIndexPath]) {
+  for (const file of [segment.timeIndexPath, segment.offsetIndexPath, segment.logPath]) {
     await context.files.forget(file);
     try {
       await context.disk.removeFile(file);

@@ -135,6 +135,42 @@ describe('topic', () => {
     expect(await printed(['topic', 'describe', topic])).toContain(topic);
   });
 
+  test('delete-records deletes what lies below an offset, and says where the partition begins', async () => {
+    const topic = await createTopic();
+    await printed(['produce', topic], { input: 'a\nb\nc\nd\n' });
+    const words = ['topic', 'delete-records', topic, '--partition', '0', '--before', '2'];
+    const unasked = await sluice(words);
+    expect([unasked.exitCode, unasked.notes]).toEqual([2, expect.stringContaining('add --yes')]);
+    const declined = await sluice(words, { input: 'n\n', isInteractive: true });
+    expect([declined.exitCode, declined.notes]).toEqual([
+      0,
+      `Delete all records of partition 0 of ${topic} below offset 2? [y/N] nothing was deleted\n`,
+    ]);
+    expect(await readBack(topic, '%o%v ')).toBe('0a 1b 2c 3d ');
+    expect(await printed([...words, '--yes'])).toBe(`partition 0 of ${topic} begins at offset 2\n`);
+    expect(await readBack(topic, '%o%v ')).toBe('2c 3d ');
+    const again = await printed([
+      'topic',
+      'delete-records',
+      topic,
+      '--partition=0',
+      '--before=1',
+      '--yes',
+      '-o',
+      'json',
+    ]);
+    expect(JSON.parse(again)).toEqual({ topic, partition: 0, earliest_offset: 2 });
+    const beyond = await sluice(['topic', 'delete-records', topic, '--partition=0', '--before=5', '--yes']);
+    expect([beyond.exitCode, beyond.notes]).toEqual([
+      1,
+      expect.stringMatching(/^error: OFFSET_OUT_OF_RANGE: .*2 to 4/),
+    ]);
+    expect(await sluice(['topic', 'delete-records', topic, '--before', '1', '--yes'])).toMatchObject({ exitCode: 2 });
+    expect(await sluice(['topic', 'delete-records', topic, '--partition', '0', '--yes'])).toMatchObject({
+      exitCode: 2,
+    });
+  });
+
   test('delete needs --yes where nobody can be asked', async () => {
     const topic = await createTopic();
     const refused = await sluice(['topic', 'delete', topic]);

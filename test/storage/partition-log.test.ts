@@ -575,6 +575,80 @@ describe('retention', () => {
       expect(baseOffsetsOf(batches).at(-1)).toBe(11);
     }
   });
+
+  test('of everything leaves no segment, and the next record goes where the log ended', async () => {
+    const world = await worldOfSix('everything');
+    await world.drive(world.log.advanceStart(offset(12)));
+    expect(world.files('.log')).toEqual([]);
+    expect(world.log).toMatchObject({ startOffset: 12, endOffset: 12, byteLength: 0, segmentCount: 0 });
+    expect(world.context.store.keys('sealed/')).toEqual([]);
+    expect(await world.appendDurably({ name: 'after' })).toMatchObject({ baseOffset: 12 });
+    world.crash(0);
+    await world.open();
+    expect(world.files('.log')).toEqual(['00000000000000000012.log']);
+    expect(world.log).toMatchObject({ startOffset: 12, endOffset: 13, damagedRanges: [] });
+    expect(recordsOf((await world.readFrom(12)).batches[0]!)[0]?.value).toMatch(/^after/);
+  });
+
+  test.each(['sync', 'interval'] as const)(
+    'of everything may be interrupted at any step, and again while it is recovered (%s)',
+    async flushMode => {
+      for (let steps = 0; steps < 45; steps++) {
+        const world = await worldOfSix(`everything ${flushMode} ${steps}`, { flushMode });
+        // In flush mode `interval` what is durable is what was flushed.
+        await world.drive(world.log.flush());
+        const removing = world.log.advanceStart(offset(12));
+        removing.catch(() => undefined);
+        for (let step = 0; step < steps; step++) await world.scheduler.step();
+        if (steps % 3 === 0) world.kill();
+        else world.crash();
+        world.beginOpen().catch(() => undefined);
+        for (let step = 0; step < steps; step++) await world.scheduler.step();
+        world.crash();
+        await world.open();
+        const { startOffset } = world.log;
+        expect([0, 12], `${steps} steps`).toContain(startOffset);
+        expect(world.log.damagedRanges, `${steps} steps`).toEqual([]);
+        expect(world.log.endOffset, `${steps} steps`).toBe(12);
+        const { batches, stop } = await world.readFrom(startOffset);
+        expect(stop).toBeNull();
+        expect(baseOffsetsOf(batches)).toEqual(Array.from({ length: 12 - startOffset }, (_, index) => index));
+        expect(await world.appendDurably({})).toMatchObject({ baseOffset: 12 });
+        world.crash(0);
+        await world.open();
+        expect(baseOffsetsOf((await world.readFrom(12)).batches), `${steps} steps`).toEqual(
+          flushMode === 'sync' ? [12] : [],
+        );
+      }
+    },
+  );
+
+  test('leaves no mark of what it removed, whatever step a crash comes in', async () => {
+    for (let steps = 0; steps < 40; steps++) {
+      const world = await worldOfSix(`marks ${steps}`);
+      world.log.advanceStart(offset(9)).catch(() => undefined);
+      for (let step = 0; step < steps; step++) await world.scheduler.step();
+      world.crash();
+      await world.open();
+      const marked = world.context.store.keys('sealed/').map(key => Number(key.split('/').at(-1)));
+      const firstBase = Number.parseInt(world.files('.log')[0] ?? '', 10);
+      expect(Math.min(...marked), `${steps} steps`).toBeGreaterThanOrEqual(firstBase);
+      const bases = new Set(world.files('.log').map(name => name.slice(0, 20)));
+      expect(world.files('index').filter(name => !bases.has(name.slice(0, 20)))).toEqual([]);
+    }
+  });
+
+  test('that the disk refuses has moved the start all the same, and is finished by the next start', async () => {
+    const world = await worldOfSix('refused');
+    world.disk.judge = call => (call.kind === 'remove-file' ? { kind: 'fault', fault: 'failed' } : usual);
+    await world.drive(world.log.advanceStart(offset(8)));
+    world.disk.judge = () => usual;
+    expect(world.log.startOffset).toBe(8);
+    expect(baseOffsetsOf((await world.readFrom(8)).batches)).toEqual([8, 9, 10, 11]);
+    expect(world.files('.log')).toHaveLength(6);
+    await world.reopen();
+    expect(world.files('.log').map(name => Number.parseInt(name, 10))).toEqual([8, 10]);
+  });
 });
 
 describe('lookup by time', () => {

@@ -7,6 +7,8 @@ import { accepted, refused } from '@sluice/protocol/errors';
 import type {
   AlterTopicRequest,
   CreateTopicRequest,
+  DeleteRecordsRequest,
+  DeleteRecordsResponse,
   DeleteTopicRequest,
   DeleteTopicResponse,
   DescribeTopicRequest,
@@ -18,7 +20,9 @@ import type {
   PartitionOffsets as OffsetsMessage,
   TopicDescription as TopicMessage,
 } from '@sluice/protocol/services';
+import { offset } from '@sluice/protocol/ids';
 import {
+  DeleteRecordsResponseSchema,
   DeleteTopicResponseSchema,
   ListOffsetsResponseSchema,
   ListTopicsResponseSchema,
@@ -50,6 +54,7 @@ export const adminService = (context: GatewayContext): UntypedServiceImplementat
     alterTopic: unary(door, (request: AlterTopicRequest) => alterTopic(broker, request)),
     deleteTopic: unary(door, (request: DeleteTopicRequest) => deleteTopic(broker, request)),
     listOffsets: unary(door, (request: ListOffsetsRequest) => listOffsets(broker, request)),
+    deleteRecords: unary(door, (request: DeleteRecordsRequest) => deleteRecords(broker, request)),
   };
 };
 
@@ -123,6 +128,18 @@ const listOffsets = async (broker: Broker, request: ListOffsetsRequest): Promise
   const listed = await broker.listOffsets({ topic: request.topic, query: query.value });
   if (!listed.ok) return listed;
   return accepted(create(ListOffsetsResponseSchema, { partitions: listed.value.map(offsetsMessage) }));
+};
+
+const deleteRecords = async (
+  broker: Broker,
+  { topic, partition, beforeOffset }: DeleteRecordsRequest,
+): Promise<Result<DeleteRecordsResponse>> => {
+  const before = naturalNumber(beforeOffset);
+  if (before === null) return refused('INVALID_REQUEST', 'before_offset is in the range of 0 to 2^53 - 1');
+  const deleted = await broker.deleteRecords({ topic, partition, beforeOffset: offset(before) });
+  if (!deleted.ok) return deleted;
+  const earliestOffset = BigInt(deleted.value.earliestOffset);
+  return accepted(create(DeleteRecordsResponseSchema, { earliestOffset }));
 };
 
 const offsetQuery = (timestamp: bigint | undefined): Result<OffsetQuery, 'INVALID_TIMESTAMP'> => {

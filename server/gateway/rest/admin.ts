@@ -2,6 +2,7 @@
 
 import type { Facts, Problem, Result } from '@sluice/protocol/errors';
 import { problem } from '@sluice/protocol/errors';
+import { offset } from '@sluice/protocol/ids';
 import type {
   BrokerView,
   ConfigEntry,
@@ -18,7 +19,7 @@ import { mediaType, parseBody, readWholeBody } from './body.ts';
 import type { Operation, QueryValue } from './contract.ts';
 import type { Exchange } from './exchange.ts';
 import type { Handler, HandlerTable } from './handlers.ts';
-import { findTopic } from './topic-lookup.ts';
+import { findPartition, findTopic } from './topic-lookup.ts';
 
 export interface ContractTexts {
   readonly yaml: string;
@@ -109,6 +110,25 @@ export const createAdminHandlers = (context: GatewayContext, texts: ContractText
     else exchange.problem(deleted.problem);
   };
 
+  const deleteRecords: Handler = async (exchange, query) => {
+    const topic = findTopic(broker, exchange);
+    if (!topic.ok) {
+      exchange.problem(topic.problem);
+      return;
+    }
+    const partition = findPartition(exchange, topic.value);
+    if (!partition.ok) {
+      exchange.problem(partition.problem);
+      return;
+    }
+    const deleted = await broker.deleteRecords({
+      topic: topic.value.name,
+      partition: partition.value,
+      beforeOffset: offset(Number(query['before'])),
+    });
+    answer(exchange, deleted, ({ earliestOffset }) => ({ earliest_offset: earliestOffset }));
+  };
+
   const listOffsets: Handler = async (exchange, query) => {
     const topic = findTopic(broker, exchange);
     if (!topic.ok) {
@@ -141,6 +161,7 @@ export const createAdminHandlers = (context: GatewayContext, texts: ContractText
     getTopic: { verb: 'topics', handle: getTopic },
     alterTopic: { verb: 'topics', handle: alterTopic },
     deleteTopic: { verb: 'topics', handle: deleteTopic },
+    deleteRecords: { verb: 'delete_records', handle: deleteRecords },
     listOffsets: { verb: 'offsets', handle: listOffsets },
     getCluster: { verb: 'cluster', handle: getCluster },
     listBrokers: { verb: 'cluster', handle: listBrokers },

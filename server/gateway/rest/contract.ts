@@ -41,6 +41,7 @@ interface SchemaNode {
 interface Parameter {
   readonly name: string;
   readonly in: string;
+  readonly required?: boolean;
   readonly schema: SchemaNode;
   readonly 'x-refused-as'?: string;
 }
@@ -104,12 +105,14 @@ export class Contract {
       this.#ajv.compile({
         type: 'object',
         additionalProperties: false,
+        required: parameters.filter(parameter => parameter.required === true).map(parameter => parameter.name),
         properties: Object.fromEntries(parameters.map(parameter => [parameter.name, parameter.schema])),
       }),
     );
     const withDefault = parameters.filter(parameter => parameter.schema.default !== undefined);
     const defaults = Object.fromEntries(withDefault.map(parameter => [parameter.name, parameter.schema.default]));
     const withoutQuery = accepted(Object.freeze(defaults) as Query);
+    const needsQuery = parameters.some(parameter => parameter.required === true);
     const bodySchema = node.requestBody?.content?.['application/json']?.schema?.$ref;
     const judgeBody = once(() =>
       bodySchema === undefined ? null : this.#ajv.compile({ $ref: bodySchema.replace(IN_DOCUMENT, REGISTERED) }),
@@ -118,7 +121,7 @@ export class Contract {
       id: node.operationId,
       method: at.method,
       path: at.path,
-      query: search => (search === '' ? withoutQuery : readQuery(search, byName, judgeQuery())),
+      query: search => (search === '' && !needsQuery ? withoutQuery : readQuery(search, byName, judgeQuery())),
       body: value => {
         const judge = judgeBody();
         return judge === null || judge(value) ? null : bodyProblem(judge.errors?.[0]);
@@ -155,6 +158,10 @@ const readQuery = (
   }
   if (judge(query)) return accepted(query);
   const error = judge.errors?.[0];
+  if (error?.keyword === 'required') {
+    const missing = String(error.params['missingProperty']);
+    return invalid(missing, `the query parameter ${missing} is missing`);
+  }
   const name = error?.instancePath.slice(1) ?? '';
   const refusedAs = parameters.get(name)?.['x-refused-as'] ?? 'INVALID_REQUEST';
   assert(isErrorCode(refusedAs), `${refusedAs} is a code`);
