@@ -390,7 +390,8 @@ export class PartitionLog {
 
   #noteSyncPoint(): void {
     const segment = this.#segments.findLast(candidate => candidate.exists);
-    if (segment === undefined) {
+    // A segment that is sealed takes nothing more: what comes next begins one of its own, wherever this one ended.
+    if (segment === undefined || segment.indexes === null) {
       this.#marks.setSyncPoint(this.#emptySyncPoint(), 0);
       return;
     }
@@ -414,7 +415,7 @@ export class PartitionLog {
     );
   }
 
-  /** Of a log whose next record begins its first segment. */
+  /** Of a log whose next record begins a segment. */
   #emptySyncPoint(): SyncPoint {
     return {
       generation: this.#generation,

@@ -272,6 +272,30 @@ describe('below the sync point', () => {
     }
   });
 
+  test.each([0, 1, 2])(
+    'a file that ends early where a batch ends takes nothing along of what comes after %i restarts',
+    async restarts => {
+      const world = await LogWorld.start({
+        seed: `early ${restarts}`,
+        tailCacheBytes: 0,
+        settings: { segmentBytes: 600 },
+      });
+      for (let turn = 0; turn < 4; turn++) await world.appendDurably({ valueBytes: 40 });
+      await world.close();
+      world.disk.resize(FIRST_LOG, (world.disk.contents(FIRST_LOG).length / 4) * 3);
+      await world.open();
+      for (let turn = 0; turn < restarts; turn++) await world.reopen();
+      for (let turn = 0; turn < 12; turn++) await world.appendDurably({ valueBytes: 40 });
+      const expected = [0, 1, 2, 'damaged', ...Array.from({ length: 12 }, (_, index) => 4 + index)];
+      expect(await readEach(world)).toEqual(expected);
+      await world.reopen();
+      expect(await readEach(world)).toEqual(expected);
+      for (const key of world.context.store.keys('sealed/')) world.context.store.delete(key);
+      await world.reopen();
+      expect(await readEach(world)).toEqual(expected);
+    },
+  );
+
   test('damage is told loudly, with file and position', async () => {
     const world = await syncedWorld('loud');
     world.disk.resize(FIRST_LOG, 10);
