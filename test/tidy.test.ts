@@ -101,10 +101,12 @@ const areas: readonly Area[] = [
       'server/config.ts',
       'server/cli',
       'server/storage',
+      'server/broker/topic-catalogue.ts',
+      'server/broker/topic-config.ts',
       'server/io',
       'server/io/real',
     ],
-    because: 'offline commands open the files of a stopped broker, and nothing else of it',
+    because: 'offline commands open the files of a stopped broker, the catalogue among them, and nothing else of it',
   },
   {
     at: 'server/node.ts',

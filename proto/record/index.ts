@@ -9,4 +9,5 @@ export * from './varint.ts';
 export * from './compression.ts';
 export * from './control.ts';
 export * from './encoder.ts';
+export * from './empty.ts';
 export * from './decoder.ts';

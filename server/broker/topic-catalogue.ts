@@ -1,7 +1,8 @@
 // The topics of the node, durable and versioned. A metadata log can take its place: whoever asks sees only the current
 // image and one way to change it.
 //
-//   topics.json  {"version": 1, "topics": [{name, id, partition_count, internal, config}], "deleted": [{name, id, partition_count}]}
+//   topics.json  {"version": 1, "topics": [{name, id, partition_count, internal, config}], "deleted": [{name, id, partition_count}],
+//                "checksum"}
 //
 // A change is durable before it is visible. Deleted topics stay listed until their folders are gone, so that an interrupted
 // removal is finished at the next start.
@@ -10,6 +11,7 @@ import path from 'node:path';
 import { isTopicId, type TopicId, topicNameFault } from '@sluice/protocol/ids';
 import { StartRefusal } from '../base/start-refusal.ts';
 import type { Disk } from '../io/disk.ts';
+import { formatChecked, parseChecked } from '../storage/checked-document.ts';
 import { readSmallFile, replaceSmallFile } from '../storage/small-file.ts';
 import { checkTopicConfig, type TopicConfig } from './topic-config.ts';
 
@@ -44,12 +46,9 @@ const FILE_VERSION = 1;
 const parseImage = (file: string, text: string): CatalogueImage => {
   const refuse = (why: string): StartRefusal =>
     new StartRefusal('data-directory-damaged', `${file} ${why}. Restore it from a backup.`);
-  let document: { version?: unknown; topics?: unknown; deleted?: unknown };
-  try {
-    document = JSON.parse(text) as typeof document;
-  } catch {
-    throw refuse('is not readable JSON');
-  }
+  const parsed = parseChecked(text, ['version', 'topics', 'deleted']);
+  if (!parsed.ok) throw refuse(parsed.why);
+  const document: { version?: unknown; topics?: unknown; deleted?: unknown } = parsed.document;
   if (document.version !== FILE_VERSION)
     throw refuse(`has version ${String(document.version)} instead of ${FILE_VERSION}`);
   if (!Array.isArray(document.topics) || !Array.isArray(document.deleted)) throw refuse('lists no topics');
@@ -85,7 +84,7 @@ const formatImage = (image: CatalogueImage): string => {
     id: topic.id,
     partition_count: topic.partitionCount,
   }));
-  return `${JSON.stringify({ version: FILE_VERSION, topics, deleted }, null, 1)}\n`;
+  return formatChecked({ version: FILE_VERSION, topics, deleted }, 1);
 };
 
 export const openFileCatalogue = async (disk: Disk, directory: string): Promise<TopicCatalogue> => {

@@ -250,6 +250,31 @@ const dumpLogCommand: Command = {
   load: async () => (await import('./offline/dump-log.ts')).dumpLog,
 };
 
+const doctorCommand: Command = {
+  path: ['doctor'],
+  summary: 'Examines the data directory of a stopped broker, and gives damaged records up when told to.',
+  description:
+    'Checks meta.json, the store, the catalogue against the folders, every batch with its records, and every index. One ' +
+    'line a finding; exit code 1 when there are any. Nothing is changed without --accept-loss: with it a damaged range ' +
+    'becomes a gap that readers step over, and its bytes are kept in a file beside the segment. That asks on a terminal, ' +
+    'and needs --yes elsewhere.',
+  arguments: [],
+  flags: [
+    value('data-dir', 'DIR', 'the data directory; default SLUICE_DATA_DIR or ./data'),
+    toggle('accept-loss', 'turn damaged ranges into gaps'),
+    value('topic', 'T', 'with --accept-loss: of this topic only'),
+    { ...partitionFlag, summary: 'with --topic: of this partition only' },
+    toggle('yes', 'do not ask'),
+    { ...choice('output', ['table', 'json'], 'table', 'how results are printed'), short: 'o' },
+  ],
+  examples: [
+    'sluice doctor --data-dir /var/lib/sluice',
+    'sluice doctor -o json',
+    'sluice doctor --accept-loss --topic orders --partition 0 --yes',
+  ],
+  load: async () => (await import('./offline/doctor.ts')).doctor,
+};
+
 const completionCommand: Command = {
   path: ['completion'],
   summary: 'Prints a completion script for a shell.',
@@ -275,6 +300,7 @@ export const commands: readonly Command[] = [
   consumeCommand,
   ...perfCommands,
   dumpLogCommand,
+  doctorCommand,
   completionCommand,
   versionCommand,
 ];

@@ -24,6 +24,13 @@ export class DamageMap {
 
   add(range: DamagedRange): void {
     if (this.#ranges.some(known => known.from <= range.from && known.to >= range.to)) return;
+    const before = this.#ranges.findIndex(known => known.file === range.file && known.to === range.from);
+    const known = this.#ranges[before];
+    // Found in two steps: what is broken, and what is not there behind it.
+    if (known !== undefined && (known.toPosition === null || known.toPosition === range.position)) {
+      this.#ranges[before] = { ...known, to: range.to, toPosition: range.toPosition };
+      return;
+    }
     this.#ranges.push(range);
     this.#ranges.sort((left, right) => left.from - right.from);
   }

@@ -1,6 +1,6 @@
 // The data directory of a node: who it belongs to, its lock, its store, and one folder a partition.
 //
-//   meta.json    cluster id, node id, directory uuid, format version
+//   meta.json    cluster id, node id, directory uuid, format version, checksum
 //   lock         socket file of the process that holds the directory (io/real/directory-lock.ts)
 //   store-0/1    the node's store
 //   reserve      room for what must be written on a full disk (disk-reserve.ts)
@@ -18,6 +18,7 @@ import type { Clock } from '../io/clock.ts';
 import type { DirectoryLock, DirectoryLocks } from '../io/directory-lock.ts';
 import { type Disk, DiskFault } from '../io/disk.ts';
 import type { Random } from '../io/random.ts';
+import { formatChecked, parseChecked } from './checked-document.ts';
 import { DiskReserve } from './disk-reserve.ts';
 import { FilePool } from './file-pool.ts';
 import { IndexCache } from './index-cache.ts';
@@ -58,9 +59,10 @@ export interface PartitionName {
   readonly partition: number;
 }
 
-const storeKey = (name: PartitionName): string => `${name.topicId}/${name.partition}`;
+/** Under which the store keeps the marks of a partition. */
+export const storeKey = (name: PartitionName): string => `${name.topicId}/${name.partition}`;
 
-const metadataText = (topicId: TopicId): string =>
+export const metadataText = (topicId: TopicId): string =>
   `version: 0\ntopic_id: ${Buffer.from(topicIdBytes(topicId)).toString('base64url')}\n`;
 
 const refuse = (request: OpenDirectoryRequest, fault: unknown): StartRefusal => {
@@ -278,8 +280,14 @@ const makeDurably = async (disk: Disk, directory: string): Promise<void> => {
 const identify = async (request: OpenDirectoryRequest): Promise<DirectoryIdentity> => {
   const { disk } = request;
   const file = path.join(request.path, 'meta.json');
-  const text = await readSmallFile(disk, file);
-  if (text !== null) return readIdentity(request, text);
+  const present = await readIdentity(disk, request.path);
+  if (present !== null) {
+    if (present.nodeId === request.nodeId) return present;
+    throw new StartRefusal(
+      'data-directory-damaged',
+      `the data directory ${request.path} belongs to node ${present.nodeId}. Start with --node-id ${present.nodeId}, or choose another directory with --data-dir.`,
+    );
+  }
   const entries = await disk.list(request.path);
   const partition = entries.find(
     entry => entry.isDirectory && (/-\d+$/.test(entry.name) || isDeletedDirectoryName(entry.name)),
@@ -301,38 +309,41 @@ const identify = async (request: OpenDirectoryRequest): Promise<DirectoryIdentit
     node_id: identity.nodeId,
     directory_id: identity.directoryId,
   };
-  await replaceSmallFile(disk, file, `${JSON.stringify(document, null, 2)}\n`);
+  await replaceSmallFile(disk, file, formatChecked(document, 2));
   return identity;
 };
 
-const readIdentity = (request: OpenDirectoryRequest, text: string): DirectoryIdentity => {
-  let document: Record<string, unknown>;
+/** The version of a document that a later release may have written, with members that this one does not know. */
+const laterVersion = (text: string): number | null => {
   try {
-    document = JSON.parse(text) as Record<string, unknown>;
+    const version = (JSON.parse(text) as { format_version?: unknown } | null)?.format_version;
+    return typeof version === 'number' && version > FORMAT_VERSION ? version : null;
   } catch {
-    throw new StartRefusal(
-      'data-directory-damaged',
-      `${path.join(request.path, 'meta.json')} is not readable JSON. Restore it from a backup.`,
-    );
+    return null;
   }
-  const version = document['format_version'];
-  if (version !== FORMAT_VERSION) {
+};
+
+/** What meta.json says; null where there is none. Throws StartRefusal for what is not of this format. */
+export const readIdentity = async (disk: Disk, directory: string): Promise<DirectoryIdentity | null> => {
+  const file = path.join(directory, 'meta.json');
+  const text = await readSmallFile(disk, file);
+  if (text === null) return null;
+  const parsed = parseChecked(text, ['format_version', 'cluster_id', 'node_id', 'directory_id']);
+  const version = parsed.ok ? parsed.document['format_version'] : laterVersion(text);
+  if (version !== null && version !== FORMAT_VERSION) {
     throw new StartRefusal(
       'data-directory-version',
-      `the data directory ${request.path} has format version ${String(version)}, this broker reads version ${FORMAT_VERSION}. Use the release of Sluice that wrote it, or choose another directory with --data-dir.`,
+      `the data directory ${directory} has format version ${JSON.stringify(version)}, this broker reads version ${FORMAT_VERSION}. Use the release of Sluice that wrote it, or choose another directory with --data-dir.`,
     );
   }
-  const { cluster_id: clusterId, node_id: nodeId, directory_id: directoryId } = document;
+  if (!parsed.ok) {
+    throw new StartRefusal('data-directory-damaged', `${file} ${parsed.why}. Restore it from a backup.`);
+  }
+  const { cluster_id: clusterId, node_id: nodeId, directory_id: directoryId } = parsed.document;
   if (typeof clusterId !== 'string' || typeof nodeId !== 'number' || typeof directoryId !== 'string') {
     throw new StartRefusal(
       'data-directory-damaged',
-      `${path.join(request.path, 'meta.json')} lacks the cluster id, node id or directory id. Restore it from a backup.`,
-    );
-  }
-  if (nodeId !== request.nodeId) {
-    throw new StartRefusal(
-      'data-directory-damaged',
-      `the data directory ${request.path} belongs to node ${nodeId}. Start with --node-id ${nodeId}, or choose another directory with --data-dir.`,
+      `${file} lacks the cluster id, node id or directory id. Restore it from a backup.`,
     );
   }
   return { clusterId, nodeId, directoryId };

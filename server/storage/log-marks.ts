@@ -42,17 +42,18 @@ const offsetAt = (value: StoreValue, field: string): Offset => {
   return found;
 };
 
-export class LogMarks {
-  readonly #store: NodeStore;
+/** The marks as they stand in a store or in an image of one. */
+export class MarksView {
+  readonly #values: Pick<NodeStore, 'get'>;
   readonly #key: string;
 
-  constructor(store: NodeStore, key: string) {
-    this.#store = store;
+  constructor(values: Pick<NodeStore, 'get'>, key: string) {
+    this.#values = values;
     this.#key = key;
   }
 
   syncPoint(): SyncPoint | null {
-    const value = this.#store.get(`sync/${this.#key}`);
+    const value = this.#values.get(`sync/${this.#key}`);
     if (value === null) return null;
     return {
       generation: numberAt(value, 'generation'),
@@ -67,21 +68,13 @@ export class LogMarks {
     };
   }
 
-  setSyncPoint(point: SyncPoint, logBytes: number): void {
-    this.#store.set(`sync/${this.#key}`, { ...point }, logBytes);
-  }
-
   logStart(): Offset {
-    const value = this.#store.get(`start/${this.#key}`);
+    const value = this.#values.get(`start/${this.#key}`);
     return value === null ? offset(0) : offsetAt(value, 'offset');
   }
 
-  setLogStart(start: Offset): void {
-    this.#store.set(`start/${this.#key}`, { offset: start });
-  }
-
   sealed(baseOffset: Offset): SealedMark | null {
-    const value = this.#store.get(`sealed/${this.#key}/${baseOffset}`);
+    const value = this.#values.get(`sealed/${this.#key}/${baseOffset}`);
     if (value === null) return null;
     return {
       baseOffset,
@@ -91,6 +84,25 @@ export class LogMarks {
       latestTimestamp: numberAt(value, 'latestTimestamp'),
       latestOffset: numberAt(value, 'latestOffset'),
     };
+  }
+}
+
+export class LogMarks extends MarksView {
+  readonly #store: NodeStore;
+  readonly #key: string;
+
+  constructor(store: NodeStore, key: string) {
+    super(store, key);
+    this.#store = store;
+    this.#key = key;
+  }
+
+  setSyncPoint(point: SyncPoint, logBytes: number): void {
+    this.#store.set(`sync/${this.#key}`, { ...point }, logBytes);
+  }
+
+  setLogStart(start: Offset): void {
+    this.#store.set(`start/${this.#key}`, { offset: start });
   }
 
   setSealed(mark: SealedMark): void {

@@ -114,6 +114,54 @@ export const scanBatches = async (file: DiskFile, from: ScanFrom, scan: Scan): P
   return { position, endOffset, fault };
 };
 
+/** Something that is no batch in its place, up to the next good batch behind it or to the end that was asked for. */
+export interface FoundDamage {
+  readonly from: number;
+  readonly to: number;
+  readonly position: number;
+  /** Where the batch at `to` begins; null when there is none in this file. */
+  readonly toPosition: number | null;
+  readonly reason: string;
+}
+
+export interface ScanOverDamage extends Scan {
+  readonly onDamage: (found: FoundDamage) => void | Promise<void>;
+}
+
+/**
+ * Scans what should be whole up to `endOffset`, stepping over what is not. Answers the offset behind the last good batch:
+ * `endOffset`, or less where the end is damaged.
+ */
+export const scanOverDamage = async (
+  file: DiskFile,
+  from: ScanFrom & { readonly endOffset: number },
+  scan: ScanOverDamage,
+): Promise<number> => {
+  const { endPosition, endOffset, epochs } = from;
+  let { position, baseOffset } = from;
+  for (;;) {
+    const end = await scanBatches(file, { position, baseOffset, endPosition, epochs }, scan);
+    if (end.fault === null && end.endOffset >= endOffset) return end.endOffset;
+    const behind =
+      end.fault === null
+        ? null
+        : await findBatchBehind(file, end.position + 1, {
+            endPosition,
+            offsetMin: end.endOffset + 1,
+            offsetMax: endOffset - 1,
+          });
+    await scan.onDamage({
+      from: end.endOffset,
+      to: behind?.baseOffset ?? endOffset,
+      position: end.position,
+      toPosition: behind?.position ?? null,
+      reason: end.fault ?? `what was synced up to offset ${endOffset} ends at ${end.endOffset}`,
+    });
+    if (behind === null) return end.endOffset;
+    ({ position, baseOffset } = behind);
+  }
+};
+
 export interface FoundBatch {
   readonly position: number;
   readonly baseOffset: number;

@@ -53,6 +53,48 @@ const parseLines = (bytes: Uint8Array): { readonly lines: readonly StoreLine[]; 
   return { lines, end: at };
 };
 
+/** One of the two copies as it lies on the disk. */
+export interface StoreCopy {
+  readonly file: string;
+  readonly isPresent: boolean;
+  readonly lines: number;
+  /** Of the last good line; -1 where there is none. */
+  readonly sequence: number;
+  /** Behind the last good line. */
+  readonly end: number;
+  /** Whether something other than the zeros of the preallocation stands there. */
+  readonly hasMore: boolean;
+}
+
+export interface StoreImage {
+  readonly copies: readonly StoreCopy[];
+  /** Of the copy that counts. */
+  readonly values: Map<string, StoreValue>;
+  readonly sequence: number;
+}
+
+/** Reads both copies and changes nothing. */
+export const readStore = async (disk: Disk, directory: string): Promise<StoreImage> => {
+  const copies: StoreCopy[] = [];
+  let newest: { lines: readonly StoreLine[]; sequence: number } = { lines: [], sequence: -1 };
+  for (const name of COPIES) {
+    const file = path.join(directory, name);
+    const isPresent = await disk.exists(file);
+    const bytes = isPresent ? await disk.readFile(file) : new Uint8Array(0);
+    const { lines, end } = parseLines(bytes);
+    const sequence = lines.at(-1)?.n ?? -1;
+    const hasMore = bytes.subarray(end).some(byte => byte !== 0);
+    copies.push({ file, isPresent, lines: lines.length, sequence, end, hasMore });
+    if (sequence > newest.sequence) newest = { lines, sequence };
+  }
+  const values = new Map<string, StoreValue>();
+  for (const { k, v } of newest.lines) {
+    if (v === null) values.delete(k);
+    else values.set(k, v);
+  }
+  return { copies, values, sequence: Math.max(0, newest.sequence) };
+};
+
 export interface NodeStoreOptions {
   readonly disk: Disk;
   readonly clock: Clock;
@@ -97,23 +139,11 @@ export class NodeStore {
   }
 
   static async open(options: NodeStoreOptions): Promise<NodeStore> {
-    const { disk, directory } = options;
-    let newest: { lines: readonly StoreLine[]; end: number } = { lines: [], end: 0 };
-    for (const copy of COPIES) {
-      const file = path.join(directory, copy);
-      if (!(await disk.exists(file))) continue;
-      const parsed = parseLines(await disk.readFile(file));
-      if ((parsed.lines.at(-1)?.n ?? -1) > (newest.lines.at(-1)?.n ?? -1)) newest = parsed;
-    }
-    const values = new Map<string, StoreValue>();
-    for (const { k, v } of newest.lines) {
-      if (v === null) values.delete(k);
-      else values.set(k, v);
-    }
+    const { values, sequence } = await readStore(options.disk, options.directory);
     const store = new NodeStore(options, {
       files: [],
       values,
-      sequence: newest.lines.at(-1)?.n ?? 0,
+      sequence,
       position: 0,
       allocated: 0,
     });

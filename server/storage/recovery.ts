@@ -25,12 +25,19 @@ import { EpochMap } from './epoch-map.ts';
 import { readIndexFile, saveIndexFile } from './index-cache.ts';
 import type { LogContext } from './log-context.ts';
 import type { LogMarks, SyncPoint } from './log-marks.ts';
-import { findBatchBehind, scanBatches, type ScanEnd } from './log-scan.ts';
+import {
+  findBatchBehind,
+  type FoundBatch,
+  type OnBatch,
+  scanBatches,
+  type ScanEnd,
+  scanOverDamage,
+} from './log-scan.ts';
 import { NO_TIME, Segment } from './segment.ts';
 import { parseSegmentFileName } from './segment-name.ts';
 import { removeSegmentFiles } from './segment-files.ts';
 import type { SparseIndex } from './sparse-index.ts';
-import { readSmallFile, replaceSmallFile } from './small-file.ts';
+import { isTemporaryName, readSmallFile, replaceSmallFile } from './small-file.ts';
 
 export type Found = 'clean-end' | 'invalid-batch' | 'invalid-batch-then-valid' | 'segment-missing';
 /** `tail`: at or above the sync point, in the last segment. `synced`: below it, or in a sealed segment. */
@@ -43,6 +50,25 @@ export const recoveryTable: Readonly<Record<Found, Readonly<Record<Where, Verdic
   'invalid-batch': { tail: 'cut', synced: 'corrupt' },
   'invalid-batch-then-valid': { tail: 'corrupt', synced: 'corrupt' },
   'segment-missing': { tail: 'cannot-be', synced: 'corrupt' },
+};
+
+/** What lies above the sync point in the last segment. Without a sync point nothing vouches for a cut. */
+export const whereOf = (baseOffset: Offset, point: SyncPoint | null): Where =>
+  point !== null && baseOffset >= point.segment ? 'tail' : 'synced';
+
+/** What to make of the end of a scan of the last segment that is no clean end. */
+export const judgeTail = async (
+  file: DiskFile,
+  end: ScanEnd,
+  { fileBytes, where }: { readonly fileBytes: number; readonly where: Where },
+): Promise<{ readonly verdict: Verdict; readonly behind: FoundBatch | null }> => {
+  const behind = await findBatchBehind(file, end.position + GATHER_BYTES_MAX, {
+    endPosition: fileBytes,
+    offsetMin: end.endOffset,
+    offsetMax: end.endOffset + fileBytes,
+  });
+  const found: Found = behind === null ? 'invalid-batch' : 'invalid-batch-then-valid';
+  return { verdict: recoveryTable[found][where], behind };
 };
 
 export const EPOCH_CHECKPOINT = 'leader-epoch-checkpoint';
@@ -114,7 +140,7 @@ class Recovery {
     if (segments.length > 0 && segments.at(-1)!.indexes === null) segments.push(new Segment(directory, endOffset));
     // The checkpoint is written before the batch: epochs whose first batch a crash took are not in the log.
     this.#epochs.cut(offset(endOffset));
-    await this.#saveEpochs();
+    await this.#saveEpochs(segments);
     return {
       segments,
       startOffset,
@@ -157,12 +183,13 @@ class Recovery {
     }
   }
 
-  async #saveEpochs(): Promise<void> {
+  async #saveEpochs(segments: readonly Segment[]): Promise<void> {
     const { disk } = this.#context;
     const file = path.join(this.#request.directory, EPOCH_CHECKPOINT);
     const text = this.#epochs.format();
     const present = await readSmallFile(disk, file);
-    if (present !== text && (present !== null || this.#epochs.entries.length > 0)) {
+    // An empty one too, where there is a log: without it every start would scan all of it.
+    if (present !== text && (present !== null || segments.some(segment => segment.exists))) {
       await replaceSmallFile(disk, file, text);
     }
   }
@@ -173,6 +200,8 @@ class Recovery {
     const indexes: { readonly name: string; readonly baseOffset: Offset }[] = [];
     for (const { name } of await this.#context.disk.list(directory)) {
       const parsed = parseSegmentFileName(name);
+      // Of a file that a crash kept from getting its name.
+      if (isTemporaryName(name)) await this.#context.disk.removeFile(path.join(directory, name));
       if (parsed === null) continue;
       if (parsed.kind === 'log') segments.set(parsed.baseOffset, new Segment(directory, parsed.baseOffset));
       else indexes.push({ name, baseOffset: parsed.baseOffset });
@@ -204,13 +233,9 @@ class Recovery {
     }
   }
 
-  #isTail(segment: Segment): boolean {
-    return this.#point === null ? false : segment.baseOffset >= this.#point.segment;
-  }
-
   #corrupt(
     segment: Segment,
-    range: { from: number; to: number; position: number; reason: string; toPosition?: number },
+    range: { from: number; to: number; position: number; reason: string; toPosition?: number | null },
   ): void {
     // What was deleted is nobody's loss.
     if (range.to <= Math.max(range.from, this.#startOffset)) return;
@@ -252,6 +277,8 @@ class Recovery {
     await saveIndexFile(this.#context, segment.timeIndexPath, segment.indexes!.times);
     segment.indexes = null;
     if (mark === null && isWhole) {
+      // With the mark the indexes are trusted: those of before must not come back to it.
+      await this.#context.disk.syncDirectory(this.#request.directory);
       this.#marks.setSealed({
         baseOffset: segment.baseOffset,
         endOffset: segment.endOffset,
@@ -275,66 +302,53 @@ class Recovery {
     return isWhole;
   }
 
-  /**
-   * Scans what was synced. What is no batch in its place is named as damage, up to the next good batch behind it or to
-   * `endOffset`; answers whether there was none.
-   */
+  /** Scans what was synced and names what is damaged; answers whether nothing was. */
   async #scanSynced(
     segment: Segment,
     file: DiskFile,
     how: { position: number; endPosition: number; endOffset: Offset },
   ): Promise<boolean> {
-    const { endPosition, endOffset } = how;
-    let { position } = how;
-    for (let isWhole = true; ; isWhole = false) {
-      const end = await this.#scan(segment, file, { position, endPosition, rewrite: false });
-      if (end.fault === null && end.endOffset >= endOffset) return isWhole;
-      const behind =
-        end.fault === null
-          ? null
-          : await findBatchBehind(file, end.position + 1, {
-              endPosition,
-              offsetMin: end.endOffset + 1,
-              offsetMax: endOffset - 1,
-            });
-      this.#corrupt(segment, {
-        from: end.endOffset,
-        to: behind?.baseOffset ?? endOffset,
-        position: end.position,
-        ...(behind === null ? {} : { toPosition: behind.position }),
-        reason: end.fault ?? `what was synced up to offset ${endOffset} ends at ${end.endOffset}`,
-      });
-      if (behind === null) return false;
-      segment.byteLength = behind.position;
-      segment.endOffset = offset(behind.baseOffset);
-      ({ position } = behind);
-    }
-  }
-
-  async #scan(
-    segment: Segment,
-    file: DiskFile,
-    how: { position: number; endPosition: number; rewrite: boolean },
-  ): Promise<ScanEnd> {
-    const indexInterval = this.#request.indexInterval;
-    return scanBatches(
+    let isWhole = true;
+    await scanOverDamage(
       file,
+      { ...how, baseOffset: segment.endOffset, epochs: this.#epochs },
       {
-        position: how.position,
-        baseOffset: segment.endOffset,
-        endPosition: how.endPosition,
-        epochs: this.#epochs,
-      },
-      {
-        onBatch: (buffer, at, batchBytes) => {
-          segment.noteBatch(buffer, at, { batchBytes, indexInterval });
-        },
-        onChunk: async (bytes, position) => {
-          segment.crc = crc32cContinue(segment.crc, bytes);
-          if (how.rewrite) await rewrite(file, bytes, position);
+        ...this.#noting(segment),
+        onDamage: found => {
+          isWhole = false;
+          this.#corrupt(segment, found);
+          if (found.toPosition === null) return;
+          segment.byteLength = found.toPosition;
+          segment.endOffset = offset(found.to);
         },
       },
     );
+    return isWhole;
+  }
+
+  /** Scans what may end anywhere, and writes it again. */
+  #scanTail(segment: Segment, file: DiskFile, how: { position: number; endPosition: number }): Promise<ScanEnd> {
+    const from = { ...how, baseOffset: segment.endOffset, epochs: this.#epochs };
+    const { onBatch, onChunk } = this.#noting(segment);
+    return scanBatches(file, from, {
+      onBatch,
+      onChunk: async (bytes, position) => {
+        await onChunk(bytes);
+        await rewrite(file, bytes, position);
+      },
+    });
+  }
+
+  /** Takes each good batch into the segment, its indexes and its CRC. */
+  #noting(segment: Segment): { readonly onBatch: OnBatch; readonly onChunk: (bytes: Uint8Array) => Promise<void> } {
+    const { indexInterval } = this.#request;
+    return {
+      onBatch: (buffer, at, batchBytes) => segment.noteBatch(buffer, at, { batchBytes, indexInterval }),
+      onChunk: bytes => {
+        segment.crc = crc32cContinue(segment.crc, bytes);
+        return Promise.resolve();
+      },
+    };
   }
 
   async #openLast(segment: Segment): Promise<void> {
@@ -426,19 +440,10 @@ class Recovery {
 
   /** Above the sync point: keep what is whole, write it again, cut or name the rest. */
   async #openTail(segment: Segment, file: DiskFile, fileBytes: number): Promise<void> {
-    let end = await this.#scan(segment, file, {
-      position: segment.byteLength,
-      endPosition: fileBytes,
-      rewrite: true,
-    });
+    let end = await this.#scanTail(segment, file, { position: segment.byteLength, endPosition: fileBytes });
     while (end.fault !== null) {
-      const behind = await findBatchBehind(file, end.position + GATHER_BYTES_MAX, {
-        endPosition: fileBytes,
-        offsetMin: end.endOffset,
-        offsetMax: end.endOffset + fileBytes,
-      });
-      const where: Where = this.#point === null || !this.#isTail(segment) ? 'synced' : 'tail';
-      const verdict = recoveryTable[behind === null ? 'invalid-batch' : 'invalid-batch-then-valid'][where];
+      const where = whereOf(segment.baseOffset, this.#point);
+      const { verdict, behind } = await judgeTail(file, end, { fileBytes, where });
       if (verdict === 'cut') {
         this.#cutBytes += fileBytes - end.position;
         this.#context.logger.info(
@@ -459,11 +464,7 @@ class Recovery {
       });
       segment.byteLength = next.position;
       segment.endOffset = offset(next.baseOffset);
-      end = await this.#scan(segment, file, {
-        position: next.position,
-        endPosition: fileBytes,
-        rewrite: true,
-      });
+      end = await this.#scanTail(segment, file, { position: next.position, endPosition: fileBytes });
     }
     // Also where nothing was written: a process that died in the middle of a cut left a length that is not durable, and what
     // was cut would come back over what is appended next.

@@ -7,7 +7,7 @@
 
 import path from 'node:path';
 import { offset, type Offset } from '@sluice/protocol/ids';
-import { readBaseOffset, readLastOffset, readMaxTimestamp } from '@sluice/protocol/record';
+import { readBaseOffset, readLastOffset, readMaxTimestamp, readRecordCount } from '@sluice/protocol/record';
 import { OffsetIndex } from './offset-index.ts';
 import { segmentFileName } from './segment-name.ts';
 import { TimeIndex } from './time-index.ts';
@@ -67,16 +67,20 @@ export class Segment {
     sizes: { readonly batchBytes: number; readonly indexInterval: number },
   ): void {
     const lastOffset = readLastOffset(batch, at);
-    const timestamp = readMaxTimestamp(batch, at);
-    this.firstTimestamp ??= timestamp;
-    // An epoch start spans no offset: it is in no index and dates nothing.
-    if (lastOffset >= readBaseOffset(batch, at)) {
+    // A batch without records dates nothing; an epoch start, which spans no offset either, is in no index at all.
+    if (readRecordCount(batch, at) > 0) {
+      const timestamp = readMaxTimestamp(batch, at);
+      this.firstTimestamp ??= timestamp;
       if (timestamp > this.latest.timestamp) this.latest = { timestamp, lastOffset };
-      if (this.bytesSinceIndexEntry > sizes.indexInterval && this.indexes !== null) {
-        this.indexes.offsets.append(lastOffset - this.baseOffset, this.byteLength);
-        this.indexes.times.maybeAppend(this.latest.timestamp, this.latest.lastOffset - this.baseOffset);
-        this.bytesSinceIndexEntry = 0;
-      }
+    }
+    if (
+      lastOffset >= readBaseOffset(batch, at) &&
+      this.bytesSinceIndexEntry > sizes.indexInterval &&
+      this.indexes !== null
+    ) {
+      this.indexes.offsets.append(lastOffset - this.baseOffset, this.byteLength);
+      this.noteTime();
+      this.bytesSinceIndexEntry = 0;
     }
     this.bytesSinceIndexEntry += sizes.batchBytes;
     this.byteLength += sizes.batchBytes;
@@ -85,6 +89,10 @@ export class Segment {
 
   /** The last entry of the time index names the newest record, so that a lookup by time need not read the segment's end. */
   noteSealed(): void {
+    this.noteTime();
+  }
+
+  private noteTime(): void {
     if (this.latest.lastOffset >= 0) {
       this.indexes?.times.maybeAppend(this.latest.timestamp, this.latest.lastOffset - this.baseOffset);
     }

@@ -4,7 +4,7 @@
 import path from 'node:path';
 import { type Disk, DiskFault } from '../io/disk.ts';
 
-const TEMPORARY_SUFFIX = '.tmp';
+export const TEMPORARY_SUFFIX = '.tmp';
 
 export const isTemporaryName = (name: string): boolean => name.endsWith(TEMPORARY_SUFFIX);
 

@@ -9,6 +9,7 @@ import { FilePool } from '../../server/storage/file-pool.ts';
 import { IndexCache } from '../../server/storage/index-cache.ts';
 import type { LogContext } from '../../server/storage/log-context.ts';
 import type { LogSettings } from '../../server/storage/log-settings.ts';
+import { type AcceptedLoss, acceptLoss } from '../../server/storage/loss.ts';
 import { NodeStore } from '../../server/storage/node-store.ts';
 import type { ReadOutcome } from '../../server/storage/log-reader.ts';
 import { type DurableNotice, PartitionLog } from '../../server/storage/partition-log.ts';
@@ -191,7 +192,27 @@ export class LogWorld {
       .map(path => path.slice(PARTITION.length + 1));
   }
 
+  /** Gives damaged records up, as an offline command would. */
+  async acceptLoss(): Promise<readonly AcceptedLoss[]> {
+    return this.drive(this.beginAcceptLoss());
+  }
+
+  async beginAcceptLoss(): Promise<readonly AcceptedLoss[]> {
+    this.#mounted ??= this.disk.mount();
+    const context = await this.#openContext(this.#mounted);
+    const open = (): Promise<PartitionLog> => this.#openLog(context);
+    const losses = await acceptLoss({ context, directory: PARTITION, key: 't/0', open });
+    await context.store.close();
+    await context.files.close();
+    return losses;
+  }
+
   async #open(disk: Disk): Promise<void> {
+    this.#context = await this.#openContext(disk);
+    this.#log = await this.#openLog(this.#context);
+  }
+
+  async #openContext(disk: Disk): Promise<LogContext> {
     const { scheduler } = this;
     this.notices = [];
     this.drops = [];
@@ -215,7 +236,7 @@ export class LogWorld {
       reserve: new DiskReserve(disk, DATA),
       failed: fault => this.storeFaults.push(fault.kind),
     });
-    this.#context = {
+    return {
       disk,
       clock: this.#clock,
       logger,
@@ -228,8 +249,11 @@ export class LogWorld {
         if (!(seconds >= 0 && seconds <= scheduler.nowMs)) throw new Error(`a sync took ${seconds} s`);
       },
     };
-    this.#log = await PartitionLog.open({
-      context: this.#context,
+  }
+
+  #openLog(context: LogContext): Promise<PartitionLog> {
+    return PartitionLog.open({
+      context,
       directory: PARTITION,
       key: 't/0',
       settings: this.settings,
