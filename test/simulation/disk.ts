@@ -62,6 +62,8 @@ export interface SimulatedDiskOptions {
   readonly writeBackChance?: number;
   /** Syncs of these files answer and do nothing: a disk that lies, to prove that a test would notice. */
   readonly losesSyncsOf?: RegExp;
+  /** The same for the names in these folders. */
+  readonly losesNamesIn?: RegExp;
 }
 
 /** One life of a node. */
@@ -89,6 +91,7 @@ export class SimulatedDisk {
   readonly #underway = new Set<Underway>();
   readonly #writeBackChance: number;
   readonly #losesSyncsOf: RegExp | null;
+  readonly #losesNamesIn: RegExp | null;
   #mount: Mount = { isDead: true };
   /** What the file system holds; can be changed while it is in use. */
   capacityBytes: number;
@@ -101,6 +104,7 @@ export class SimulatedDisk {
     this.#random = options.random;
     this.#writeBackChance = options.writeBackChance ?? 0.05;
     this.#losesSyncsOf = options.losesSyncsOf ?? null;
+    this.#losesNamesIn = options.losesNamesIn ?? null;
     this.capacityBytes = options.capacityBytes ?? Number.MAX_SAFE_INTEGER;
   }
 
@@ -238,7 +242,7 @@ export class SimulatedDisk {
         const sequence = directory?.kind === 'directory' ? directory.sequence : 0;
         return call('sync-directory', path, () => {
           if (directory?.kind !== 'directory') throw new DiskFault('not-found', path);
-          directory.endSync(sequence);
+          if (this.#losesNamesIn?.test(path) !== true) directory.endSync(sequence);
         });
       },
       exists: path => call('exists', path, () => this.#find(path) !== null),

@@ -44,6 +44,7 @@ export interface WorldOptions {
   readonly tailCacheBytes?: number;
   readonly openFilesMax?: number;
   readonly losesSyncsOf?: RegExp;
+  readonly losesNamesIn?: RegExp;
 }
 
 export interface Logged {
@@ -76,6 +77,7 @@ export class LogWorld {
       scheduler: this.scheduler,
       random: this.random.fork('disk'),
       ...(options.losesSyncsOf === undefined ? {} : { losesSyncsOf: options.losesSyncsOf }),
+      ...(options.losesNamesIn === undefined ? {} : { losesNamesIn: options.losesNamesIn }),
     });
     this.settings = settingsFor(options.settings);
     this.#clock = new SimulatedClock(this.scheduler);
