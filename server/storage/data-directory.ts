@@ -193,6 +193,7 @@ export class DataDirectory {
         latestTimestamp: -1,
         latestOffset: -1,
         firstTimestamp: -1,
+        epochsCrc: -1,
       },
       0,
     );

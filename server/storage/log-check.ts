@@ -11,7 +11,7 @@ import { EpochMap } from './epoch-map.ts';
 import type { Finding } from './finding.ts';
 import type { MarksView } from './log-marks.ts';
 import { type FoundDamage, scanOverDamage } from './log-scan.ts';
-import { EPOCH_CHECKPOINT, judgeTail, whereOf } from './recovery.ts';
+import { checkpointCrc, EPOCH_CHECKPOINT, judgeTail, whereOf } from './recovery.ts';
 import { Segment } from './segment.ts';
 import { type CheckedCounts, SegmentCheck } from './segment-check.ts';
 import { parseSegmentFileName, segmentFileName } from './segment-name.ts';
@@ -96,30 +96,23 @@ class LogCheck {
     const file = path.join(directory, EPOCH_CHECKPOINT);
     const text = await readSmallFile(disk, file);
     const parsed = text === null ? null : EpochMap.parse(text);
-    const wrong = (meaning: string): void =>
-      found({
-        grade: 'derived',
-        file,
-        position: null,
-        offsets: null,
-        meaning,
-        advice:
-          text === null
-            ? 'the next start builds it again from the log'
-            : 'remove this file: the next start builds it again from the log',
-      });
+    const wrong = (meaning: string, advice: string): void =>
+      found({ grade: 'derived', file, position: null, offsets: null, meaning, advice });
+    const heals = 'nothing: the next start builds it again from the log';
     const told = await this.#toldEpochs(segments);
+    this.#epochs = parsed ?? told.epochs;
     if (parsed === null) {
-      if (segments.some(segment => segment.byteLength > 0))
-        wrong(text === null ? 'the file is missing' : 'this is no checkpoint');
-      this.#epochs = told.epochs;
+      const hasLog = segments.some(segment => segment.byteLength > 0);
+      if (hasLog) wrong(text === null ? 'the file is missing' : 'this is no checkpoint', heals);
       return;
     }
-    this.#epochs = parsed;
-    // As many as do not fit are wrong in themselves; all that do not fit at once tell of the checkpoint.
+    // Batches that fit neither are wrong in themselves; those that fit what the others tell, tell of the checkpoint.
     if (told.misfits(parsed) <= told.misfits(told.epochs)) return;
-    wrong(CHECKPOINT_MISFIT);
     this.#epochs = told.epochs;
+    const knownCrc = this.#request.marks.syncPoint()?.epochsCrc ?? -1;
+    if (knownCrc !== -1 && checkpointCrc(text!) !== knownCrc)
+      wrong('this is not the checkpoint that the store knows', heals);
+    else wrong(CHECKPOINT_MISFIT, 'remove this file: the next start builds it again from the log');
   }
 
   /** Epochs by the good batches alone. */

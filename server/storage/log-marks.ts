@@ -19,6 +19,8 @@ export interface SyncPoint {
   readonly latestTimestamp: number;
   readonly latestOffset: number;
   readonly firstTimestamp: number;
+  /** CRC-32C of the epoch checkpoint; -1 where it is not known. */
+  readonly epochsCrc: number;
 }
 
 export interface SealedMark {
@@ -65,6 +67,8 @@ export class MarksView {
       latestTimestamp: numberAt(value, 'latestTimestamp'),
       latestOffset: numberAt(value, 'latestOffset'),
       firstTimestamp: numberAt(value, 'firstTimestamp'),
+      // Points of earlier builds do not have it.
+      epochsCrc: value['epochsCrc'] === undefined ? -1 : numberAt(value, 'epochsCrc'),
     };
   }
 

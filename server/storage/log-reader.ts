@@ -13,14 +13,15 @@ import {
   readMaxTimestamp,
   RecordCursor,
 } from '@sluice/protocol/record';
+import { assert } from '../base/assert.ts';
 import { DISK_READ_BYTES_MIN } from '../base/limits.ts';
 import { DiskFault, type DiskFile } from '../io/disk.ts';
 import type { DamagedRange, DamageMap } from './damage.ts';
 import type { EpochMap } from './epoch-map.ts';
 import type { LogContext } from './log-context.ts';
-import { findBatchBehind, STORED_BATCH_BYTES_MAX, walkBatches } from './log-scan.ts';
+import { findBatchBehind, type FoundBatch, STORED_BATCH_BYTES_MAX, type Visited, walkBatches } from './log-scan.ts';
 import type { OffsetIndex } from './offset-index.ts';
-import type { Segment } from './segment.ts';
+import type { Segment, SegmentIndexes } from './segment.ts';
 import type { LogTail } from './tail-cache.ts';
 
 export type ReadOutcome =
@@ -285,40 +286,73 @@ export class LogReader {
   }
 
   async #findTimestampIn(segment: Segment, timestampMs: number, endMax: Offset): Promise<FoundTimestamp | null> {
-    const { offsets, times } = await this.#context.indexCache.indexesOf(segment, this.#view.indexInterval());
-    const timeEntry = times.below(timestampMs);
-    const offsetEntry = timeEntry < 0 ? -1 : offsets.floor(times.relativeOffset(timeEntry));
+    const indexes = await this.#context.indexCache.indexesOf(segment, this.#view.indexInterval());
+    const start = new TimeLookupStart(segment, indexes, { timestampMs, endMax });
+    const found = await this.#searchTime(segment, { timestampMs, endMax, start });
+    if (found !== 'index-wrong') return found;
+    this.#context.logger.warn(
+      { segment: segment.logPath },
+      'an index does not fit its segment: the search begins at its start',
+    );
+    if (segment.indexes === null) {
+      this.#context.indexCache.forget(segment);
+      await this.#context.indexCache.rebuild(segment, this.#view.indexInterval());
+    }
+    const whole = await this.#searchTime(segment, { timestampMs, endMax, start: null });
+    assert(whole !== 'index-wrong', 'without an index there is none that could be wrong');
+    return whole;
+  }
+
+  /** From where the indexes lead to, or from the beginning. Nothing is answered by an index that the batches contradict. */
+  async #searchTime(
+    segment: Segment,
+    wish: { readonly timestampMs: number; readonly endMax: Offset; readonly start: TimeLookupStart | null },
+  ): Promise<FoundTimestamp | null | 'index-wrong'> {
+    const { timestampMs, endMax, start } = wish;
     let found: FoundTimestamp | null = null;
-    let next = segment.baseOffset as number;
-    const visit = (buffer: Uint8Array, at: number, batchBytes: number): boolean => {
-      if (readLastOffset(buffer, at) >= endMax) return false;
+    let isWrong = false;
+    /** Null for the batch that an index entry names by its end. */
+    let next: number | null = start === null || start.position === 0 ? segment.baseOffset : null;
+    const visit = (buffer: Uint8Array, at: number, batchBytes: number): Visited => {
+      if (start !== null && !start.admits(buffer, at)) {
+        isWrong = true;
+        return 'end';
+      }
+      const baseOffset = readBaseOffset(buffer, at);
+      const isInPlace = next === null || baseOffset === next;
+      if (!isInPlace || !this.#view.epochs.fits(readLeaderEpoch(buffer, at), offset(baseOffset))) return 'misplaced';
+      if (readLastOffset(buffer, at) >= endMax) return 'end';
       next = readLastOffset(buffer, at) + 1;
-      if (readMaxTimestamp(buffer, at) < timestampMs || next <= this.#view.startOffset()) return true;
+      if (readMaxTimestamp(buffer, at) < timestampMs || next <= this.#view.startOffset()) return 'go-on';
       found = this.#firstAtOrAfter(buffer.subarray(at, at + batchBytes), timestampMs);
-      return found === null;
+      return found === null ? 'go-on' : 'end';
     };
-    let position: number | null = offsetEntry < 0 ? 0 : offsets.position(offsetEntry);
+    let position: number | null = start?.position ?? 0;
     while (position !== null) {
       const faultAt: number | null = await walkBatches(this.#context.files, { segment, position }, visit);
+      // An entry whose batch is damaged or not there vouches for nothing.
+      if (isWrong || start?.isProven === false) return 'index-wrong';
+      if (faultAt === null) break;
       // Behind damage the search goes on: the answer is the first record that can be read.
-      position = faultAt === null ? null : await this.#behindDamage(segment, { position: faultAt, offset: next });
+      const behind = await this.#behindDamage(segment, { position: faultAt, offset: next ?? segment.baseOffset });
+      position = behind?.position ?? null;
+      next = behind?.baseOffset ?? null;
     }
     return found;
   }
 
-  /** Where the next good batch begins; null where there is none. */
-  async #behindDamage(
+  /** The next good batch; null where there is none. */
+  #behindDamage(
     segment: Segment,
     at: { readonly position: number; readonly offset: number },
-  ): Promise<number | null> {
-    const behind = await this.#context.files.use(segment.logPath, file =>
+  ): Promise<FoundBatch | null> {
+    return this.#context.files.use(segment.logPath, file =>
       findBatchBehind(file, at.position + 1, {
         endPosition: segment.writtenBytes,
         offsetMin: at.offset + 1,
         offsetMax: segment.endOffset,
       }),
     );
-    return behind?.position ?? null;
   }
 
   #firstAtOrAfter(batch: Uint8Array, timestampMs: number): FoundTimestamp | null {
@@ -334,5 +368,46 @@ export class LogReader {
       }
     }
     return null;
+  }
+}
+
+/**
+ * Where a lookup by time begins: at the batch that the offset index names at or before the one of the time index. Both entries
+ * are compared with their batches on the way: a wrong one would leave out records.
+ */
+class TimeLookupStart {
+  readonly position: number;
+  /** The last offset of the batch at `position`; null where that is the segment's first. */
+  readonly #firstLast: number | null;
+  readonly #entryLast: number | null;
+  readonly #entryTime: number;
+  #isFirst = true;
+  isProven: boolean;
+
+  constructor(
+    segment: Segment,
+    { offsets, times }: SegmentIndexes,
+    wish: { readonly timestampMs: number; readonly endMax: Offset },
+  ) {
+    let entry = times.below(wish.timestampMs);
+    // The active segment's index may be ahead of what may be read.
+    while (entry >= 0 && segment.baseOffset + times.relativeOffset(entry) >= wish.endMax) entry--;
+    const offsetEntry = entry < 0 ? -1 : offsets.floor(times.relativeOffset(entry));
+    this.position = offsetEntry < 0 ? 0 : offsets.position(offsetEntry);
+    this.#firstLast = offsetEntry < 0 ? null : segment.baseOffset + offsets.relativeOffset(offsetEntry);
+    // At the segment's start nothing is left out, whatever an entry says.
+    this.#entryLast = offsetEntry < 0 ? null : segment.baseOffset + times.relativeOffset(entry);
+    this.#entryTime = entry < 0 ? 0 : times.timestamp(entry);
+    this.isProven = this.#entryLast === null;
+  }
+
+  admits(buffer: Uint8Array, at: number): boolean {
+    if (this.isProven) return true;
+    const lastOffset = readLastOffset(buffer, at);
+    if (this.#isFirst && lastOffset !== this.#firstLast) return false;
+    this.#isFirst = false;
+    if (lastOffset < this.#entryLast!) return readMaxTimestamp(buffer, at) <= this.#entryTime;
+    this.isProven = lastOffset === this.#entryLast && readMaxTimestamp(buffer, at) === this.#entryTime;
+    return this.isProven;
   }
 }

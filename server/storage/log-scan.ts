@@ -207,14 +207,18 @@ export const findBatchBehind = async (
   return null;
 };
 
+/** What a visitor says of a batch: that the walk goes on, or ends, or that this batch does not belong here. */
+export type Visited = 'go-on' | 'end' | 'misplaced';
+
 /**
- * Calls `visit` with each good batch of the written part of a segment, from a position on, until it answers false. Answers the
- * position of the first thing that is no batch, or null when the walk ended otherwise.
+ * Calls `visit` with each batch of the written part of a segment that is whole, from a position on, as long as it says so. Answers the
+ * position of the first thing that is no batch or is misplaced, or null when the walk ended otherwise. The place of a batch lies
+ * outside its checksum and is the visitor's to judge.
  */
 export const walkBatches = async (
   files: FilePool,
   from: { readonly segment: Segment; readonly position: number },
-  visit: (buffer: Uint8Array, at: number, batchBytes: number) => boolean,
+  visit: (buffer: Uint8Array, at: number, batchBytes: number) => Visited,
 ): Promise<number | null> => {
   const { segment } = from;
   let { position } = from;
@@ -237,7 +241,8 @@ export const walkBatches = async (
           chunkBytes = Math.max(chunkBytes, inspection.fault.needed);
           break;
         }
-        if (!visit(buffer, at, inspection.byteLength)) return null;
+        const visited = visit(buffer, at, inspection.byteLength);
+        if (visited !== 'go-on') return visited === 'misplaced' ? position + at : null;
         at += inspection.byteLength;
       }
       position += at;

@@ -27,7 +27,7 @@ import type { LogContext } from './log-context.ts';
 import { LogMarks, type SyncPoint } from './log-marks.ts';
 import type { LogSettings } from './log-settings.ts';
 import { type FoundTimestamp, LogReader, type LogView, type ReadLimits, type ReadOutcome } from './log-reader.ts';
-import { EPOCH_CHECKPOINT, type RecoveredLog, recoverLog } from './recovery.ts';
+import { checkpointCrc, EPOCH_CHECKPOINT, type RecoveredLog, recoverLog } from './recovery.ts';
 import { Segment } from './segment.ts';
 import {
   createSegmentFiles,
@@ -101,6 +101,8 @@ export class PartitionLog {
   #unmarkedBytes = 0;
   #flushDue = false;
   #epochsChanged = false;
+  /** Of the checkpoint as it is on disk. */
+  #epochsCrc: number;
   /** From the call of `cut` until the files are cut nothing may be appended: segments are behind the end offset. */
   #cutting = false;
 
@@ -113,6 +115,7 @@ export class PartitionLog {
     this.#tail = request.context.tailCache.newTail();
     this.#segments = recovered.segments;
     this.#epochs = recovered.epochs;
+    this.#epochsCrc = recovered.epochsCrc;
     this.#damage = recovered.damage;
     this.#generation = recovered.generation;
     this.#startOffset = recovered.startOffset;
@@ -347,7 +350,9 @@ export class PartitionLog {
     // Written before the first record even when it is empty: a checkpoint that is missing costs a scan of the whole log.
     if (this.#epochsChanged || (!segment.exists && segment === this.#segments[0])) {
       this.#epochsChanged = false;
-      await replaceSmallFile(this.#context.disk, path.join(this.directory, EPOCH_CHECKPOINT), this.#epochs.format());
+      const text = this.#epochs.format();
+      await replaceSmallFile(this.#context.disk, path.join(this.directory, EPOCH_CHECKPOINT), text);
+      this.#epochsCrc = checkpointCrc(text);
     }
     if (segment.exists) return;
     const previous = this.#segments[this.#segments.indexOf(segment) - 1];
@@ -410,6 +415,7 @@ export class PartitionLog {
         latestTimestamp: lastOffset < 0 ? -1 : timestamp,
         latestOffset: lastOffset,
         firstTimestamp: segment.firstTimestamp ?? -1,
+        epochsCrc: this.#epochsCrc,
       },
       logBytes,
     );
@@ -427,6 +433,7 @@ export class PartitionLog {
       latestTimestamp: -1,
       latestOffset: -1,
       firstTimestamp: -1,
+      epochsCrc: this.#epochsCrc,
     };
   }
 

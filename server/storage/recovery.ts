@@ -12,6 +12,7 @@ import path from 'node:path';
 import { leaderEpoch, offset, type Offset } from '@sluice/protocol/ids';
 import {
   BATCH_HEADER_BYTES,
+  crc32c,
   crc32cContinue,
   readBaseOffset,
   readLastOffset,
@@ -71,6 +72,8 @@ export const judgeTail = async (
   return { verdict: recoveryTable[found][where], behind };
 };
 
+export const checkpointCrc = (text: string): number => crc32c(Buffer.from(text));
+
 export const EPOCH_CHECKPOINT = 'leader-epoch-checkpoint';
 
 export interface RecoverRequest {
@@ -87,6 +90,8 @@ export interface RecoveredLog {
   readonly endOffset: Offset;
   readonly generation: number;
   readonly epochs: EpochMap;
+  /** CRC-32C of the checkpoint as it is on disk now; -1 where there is none. */
+  readonly epochsCrc: number;
   readonly damage: DamageMap;
   /** Bytes above the last good batch that were cut. */
   readonly cutBytes: number;
@@ -140,58 +145,62 @@ class Recovery {
     if (segments.length > 0 && segments.at(-1)!.indexes === null) segments.push(new Segment(directory, endOffset));
     // The checkpoint is written before the batch: epochs whose first batch a crash took are not in the log.
     this.#epochs.cut(offset(endOffset));
-    await this.#saveEpochs(segments);
+    const epochsCrc = await this.#saveEpochs(segments);
     return {
       segments,
       startOffset,
       endOffset,
       generation: (this.#point?.generation ?? 0) + 1,
       epochs: this.#epochs,
+      epochsCrc,
       damage: this.#damage,
       cutBytes: this.#cutBytes,
     };
   }
 
   async #loadEpochs(segments: readonly Segment[]): Promise<void> {
-    const { disk, files, logger } = this.#context;
+    const { disk, logger } = this.#context;
     const { directory } = this.#request;
     const text = await readSmallFile(disk, path.join(directory, EPOCH_CHECKPOINT));
     const parsed = text === null ? null : EpochMap.parse(text);
-    if (parsed !== null) {
+    const knownCrc = this.#point?.epochsCrc ?? -1;
+    if (text !== null && parsed !== null && (knownCrc === -1 || checkpointCrc(text) === knownCrc)) {
       this.#epochs = parsed;
       return;
     }
     if (segments.length === 0) return;
+    // Also where a crash came between the checkpoint and the next sync point: nothing tells that from damage.
     logger.warn(
       { directory },
-      'the leader epoch checkpoint is missing or not readable: building it again from the log',
+      'the leader epoch checkpoint is missing or not as it was written: building it again from the log',
     );
-    for (const segment of segments) {
-      const from = { position: 0, baseOffset: segment.baseOffset, endPosition: segment.byteLength };
-      await files.use(segment.logPath, file =>
-        scanBatches(
-          file,
-          { ...from, epochs: null },
-          {
-            onBatch: (buffer, at) => {
-              const epoch = readLeaderEpoch(buffer, at);
-              if (epoch > 0) this.#epochs.note(leaderEpoch(epoch), offset(readBaseOffset(buffer, at)));
-            },
-          },
-        ),
-      );
+    for (const [index, segment] of segments.entries()) {
+      const from = {
+        position: 0,
+        baseOffset: segment.baseOffset,
+        endPosition: segment.byteLength,
+        endOffset: segments[index + 1]?.baseOffset ?? Number.MAX_SAFE_INTEGER,
+        epochs: null,
+      };
+      const onBatch: OnBatch = (buffer, at) => {
+        const epoch = readLeaderEpoch(buffer, at);
+        if (epoch > 0) this.#epochs.note(leaderEpoch(epoch), offset(readBaseOffset(buffer, at)));
+      };
+      await this.#context.files.use(segment.logPath, file => scanOverDamage(file, from, { onBatch, onDamage() {} }));
     }
   }
 
-  async #saveEpochs(segments: readonly Segment[]): Promise<void> {
+  /** Answers the CRC of the checkpoint as it is then. */
+  async #saveEpochs(segments: readonly Segment[]): Promise<number> {
     const { disk } = this.#context;
     const file = path.join(this.#request.directory, EPOCH_CHECKPOINT);
     const text = this.#epochs.format();
     const present = await readSmallFile(disk, file);
+    if (present === text) return checkpointCrc(text);
     // An empty one too, where there is a log: without it every start would scan all of it.
-    if (present !== text && (present !== null || segments.some(segment => segment.exists))) {
-      await replaceSmallFile(disk, file, text);
-    }
+    if (present === null && !segments.some(segment => segment.exists)) return -1;
+    await replaceSmallFile(disk, file, text);
+    return checkpointCrc(text);
   }
 
   async #listSegments(): Promise<Segment[]> {

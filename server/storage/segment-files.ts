@@ -1,7 +1,7 @@
 // What is done to the three files of a segment: made, kept up to date, cut, let go, removed. The log decides when.
 
 import type { Offset } from '@sluice/protocol/ids';
-import { crc32cContinue, readLastOffset } from '@sluice/protocol/record';
+import { crc32cContinue, readBaseOffset, readLastOffset } from '@sluice/protocol/record';
 import { DiskFault } from '../io/disk.ts';
 import type { FilePool } from './file-pool.ts';
 import type { LogContext } from './log-context.ts';
@@ -69,10 +69,11 @@ export const rebuildSegment = async (
   if (!segment.exists) return fresh;
   context.indexCache.forget(segment);
   await walkBatches(context.files, { segment, position: 0 }, (buffer, at, batchBytes) => {
-    if (readLastOffset(buffer, at) >= wish.end) return false;
+    if (readBaseOffset(buffer, at) !== fresh.endOffset) return 'misplaced';
+    if (readLastOffset(buffer, at) >= wish.end) return 'end';
     fresh.noteBatch(buffer, at, { batchBytes, indexInterval: wish.indexInterval });
     fresh.crc = crc32cContinue(fresh.crc, buffer.subarray(at, at + batchBytes));
-    return true;
+    return 'go-on';
   });
   if (fresh.endOffset !== wish.end) {
     // Damage below the cut: where the end lies cannot be said, and what stands behind it must not be cut.

@@ -11,6 +11,7 @@ import {
 import { PartitionLog } from '../../server/storage/partition-log.ts';
 import { usual } from '../simulation/disk.ts';
 import { baseOffsetsOf, epochsOf, makeBatch, recordsOf } from './batches.ts';
+import { stride } from './crash-share.ts';
 import { changesOfLogs, traceDisk } from './disk-trace.ts';
 import { LogWorld, PARTITION } from './log-world.ts';
 import { judgeFiles } from './partition-files.ts';
@@ -676,6 +677,40 @@ describe('lookup by time', () => {
     await world.open();
     await world.drive(world.log.advanceStart(offset(31)));
     await check();
+  });
+});
+
+describe('lookup by time by an index that is wrong', () => {
+  /** Twenty batches, the last but one of them the newest; closed. */
+  const worldOf = async (seed: string, segmentBytes: number): Promise<LogWorld> => {
+    const settings = { segmentBytes, indexIntervalBytes: 1 };
+    const world = await LogWorld.start({ seed, tailCacheBytes: 0, settings });
+    for (let turn = 0; turn < 20; turn++) await world.appendDurably({ timestamp: 1_000 + turn * 16, valueBytes: 30 });
+    await world.close();
+    return world;
+  };
+
+  test.each([
+    ['sealed', 500],
+    ['active', 1_000_000],
+  ] as const)('leaves out nothing: any bit of the indexes of the %s segment', async (_, segmentBytes) => {
+    const sample = await worldOf(`sample ${segmentBytes}`, segmentBytes);
+    for (const suffix of ['index', 'timeindex']) {
+      const file = `${PARTITION}/00000000000000000000.${suffix}`;
+      const bits = Math.min(sample.disk.contents(file).length, 60) * 8;
+      for (let bit = 0; bit < bits; bit += stride(11)) {
+        const world = await worldOf(`${suffix} ${segmentBytes} ${bit}`, segmentBytes);
+        world.disk.rot(file, bit >> 3, byte => byte ^ (1 << (bit & 7)));
+        await world.open();
+        for (let turn = 0; turn < 20; turn += 1) {
+          const found = await world.drive(world.log.findTimestamp(1_000 + turn * 16 - 7, offset(20)));
+          expect(found, `bit ${bit} of ${suffix}, record ${turn}`).toEqual({
+            offset: turn,
+            timestampMs: 1_000 + turn * 16,
+          });
+        }
+      }
+    }
   });
 });
 

@@ -8,6 +8,7 @@ import { offset } from '@sluice/protocol/ids';
 import { recoveryTable } from '../../server/storage/recovery.ts';
 import { usual } from '../simulation/disk.ts';
 import { baseOffsetsOf } from './batches.ts';
+import { stride } from './crash-share.ts';
 import { traceDisk } from './disk-trace.ts';
 import { LogWorld, PARTITION } from './log-world.ts';
 import { judgeFiles } from './partition-files.ts';
@@ -358,6 +359,29 @@ describe('segments', () => {
     },
   );
 
+  test('whatever byte a sealed segment ends at, the whole batches before it are read, and it is kept', async () => {
+    const sealed = async (seed: string): Promise<LogWorld> => {
+      const world = await LogWorld.start({ seed, settings: { segmentBytes: 400, indexIntervalBytes: 1 } });
+      for (let turn = 0; turn < 6; turn++) await world.appendDurably({ valueBytes: 40 });
+      await world.close();
+      return world;
+    };
+    const [first] = judgeFiles((await sealed('sealed ends')).disk, PARTITION).segments;
+    const batches = first!.batches;
+    const size = batches.reduce((sum, batch) => sum + batch.bytes.length, 0);
+    for (let end = 0; end < size; end += stride(7)) {
+      const world = await sealed(`sealed end ${end}`);
+      world.disk.resize(FIRST_LOG, end);
+      await world.open();
+      const expected = Array.from({ length: 6 }, (_, at) => {
+        const batch = batches[at];
+        return batch === undefined || batch.position + batch.bytes.length <= end ? at : 'damaged';
+      });
+      expect(await readEach(world), `end ${end}`).toEqual(expected);
+      expect(world.disk.contents(FIRST_LOG), `end ${end}`).toHaveLength(end);
+    }
+  });
+
   test('whatever byte of a sealed segment is wrong, the read finds it and gives the rest', async () => {
     const { world: sample, logs } = await segmentedWorld('sealed bytes');
     const name = logs[2] ?? '';
@@ -383,6 +407,25 @@ describe('segments', () => {
 });
 
 describe('derived files', () => {
+  test('whatever byte of the epoch checkpoint is wrong, it is built again, and every record is read', async () => {
+    const told = async (seed: string): Promise<LogWorld> => {
+      const world = await LogWorld.start({ seed, settings: { segmentBytes: 200 } });
+      for (let turn = 0; turn < 6; turn++) await world.appendDurably({ count: 2, valueBytes: 40 }, 1 + turn);
+      await world.close();
+      return world;
+    };
+    const whole = Buffer.from((await told('epochs')).disk.contents(CHECKPOINT)).toString();
+    for (let at = 0; at < whole.length; at++) {
+      for (const mask of [0x01, 0x04]) {
+        const world = await told(`epochs ${at} ${mask}`);
+        world.disk.rot(CHECKPOINT, at, byte => byte ^ mask);
+        await world.open();
+        expect(await readEach(world), `byte ${at}`).toEqual([0, 0, 2, 2, 4, 4, 6, 6, 8, 8, 10, 10]);
+        expect(Buffer.from(world.disk.contents(CHECKPOINT)).toString()).toBe(whole);
+      }
+    }
+  });
+
   const damages: readonly (readonly [string, (world: LogWorld, path: string) => void])[] = [
     ['missing', (world, path) => world.disk.erase(path)],
     ['empty', (world, path) => world.disk.resize(path, 0)],
