@@ -6,13 +6,12 @@
 
 import { describe, expect, test } from 'vitest';
 import { isFull, stride } from './crash-share.ts';
-import { countChanges, type Death, LogLife } from './log-life.ts';
-import type { WorldOptions } from './log-world.ts';
+import { countChanges, type Death, type LifeOptions, LogLife } from './log-life.ts';
 
 const SEEDS = isFull ? 8 : 2;
 
 /** Ends the life at the change, recovers (ended at its own change, where that is not 0), and judges what is left. */
-const endedAt = async (options: WorldOptions, life: number, opening: number, death: Death): Promise<void> => {
+const endedAt = async (options: LifeOptions, life: number, opening: number, death: Death): Promise<void> => {
   const lived = await LogLife.start(options);
   const isOver = await lived.cutShort(lived.script(), life, death);
   if (isOver) throw new Error(`the life has no change ${life}`);
@@ -36,7 +35,8 @@ describe('a life of a log', () => {
     async death => {
       let runs = 0;
       for (let seed = 0; seed < SEEDS; seed++) {
-        const options = { seed: `life ${seed}` };
+        // Small ones within a page, and such that a write covers several.
+        const options = { seed: `life ${seed}`, scale: seed % 2 === 0 ? 1 : 23 };
         const { life } = await countChanges(options);
         for (let change = 1 + (seed % stride(7)); change <= life; change += stride(7)) {
           await endedAt(options, change, 0, death);
@@ -51,7 +51,7 @@ describe('a life of a log', () => {
     'and ended again at any change of its recovery: %s',
     { timeout: 3_600_000 },
     async death => {
-      const options = { seed: 'again' };
+      const options = { seed: 'again', scale: 23 };
       const { life, opening } = await countChanges(options);
       let runs = 0;
       for (let change = 1; change <= life; change += stride(37)) {
@@ -66,7 +66,7 @@ describe('a life of a log', () => {
 });
 
 describe('a disk that breaks its own promises is noticed', () => {
-  const isNoticed = async (options: Partial<WorldOptions>, step: number): Promise<boolean> => {
+  const isNoticed = async (options: Partial<LifeOptions>, step: number): Promise<boolean> => {
     for (let seed = 0; seed < 4; seed++) {
       const { life } = await countChanges({ ...options, seed: `liar ${seed}` });
       for (let change = 1 + seed; change <= life; change += step) {
@@ -80,7 +80,7 @@ describe('a disk that breaks its own promises is noticed', () => {
     return false;
   };
 
-  test.each<[string, Partial<WorldOptions>]>([
+  test.each<[string, Partial<LifeOptions>]>([
     ['syncs of records', { losesSyncsOf: /\.log$/ }],
     ['syncs of the store', { losesSyncsOf: /store-\d/ }],
     ['names in the folder of the partition', { losesNamesIn: /t-0$/ }],
@@ -89,7 +89,7 @@ describe('a disk that breaks its own promises is noticed', () => {
     expect(await isNoticed(options, 1)).toBe(true);
   });
 
-  test.each<[string, Partial<WorldOptions>]>([
+  test.each<[string, Partial<LifeOptions>]>([
     ['nothing', {}],
     ['syncs of what is built from the log, which is built again', { losesSyncsOf: /leader-epoch-checkpoint|index$/ }],
   ])('and is not when it forgets %s', { timeout: 600_000 }, async (_, options) => {

@@ -28,6 +28,11 @@ const CHANGES = new Set<DiskCall['kind']>([
 /** Opening changes something only when it creates; the simulated disk does not tell, and one more point does no harm. */
 const isChange = (call: DiskCall): boolean => CHANGES.has(call.kind) || call.kind === 'open';
 
+export interface LifeOptions extends WorldOptions {
+  /** How many times larger records, segments and what retention keeps are: beyond 10 a write covers several pages. */
+  readonly scale?: number;
+}
+
 export type Death = 'power' | 'kill';
 
 interface Appended {
@@ -49,13 +54,17 @@ export class LogLife {
   #epoch = 1;
   #timestamp = 1_000_000;
 
-  private constructor(world: LogWorld) {
+  readonly #scale: number;
+
+  private constructor(world: LogWorld, scale: number) {
     this.world = world;
+    this.#scale = scale;
   }
 
-  static async start(options: WorldOptions): Promise<LogLife> {
-    const settings = { segmentBytes: 900, indexIntervalBytes: 150, ...options.settings };
-    return new LogLife(await LogWorld.start({ tailCacheBytes: 300, openFilesMax: 5, ...options, settings }));
+  static async start({ scale = 1, ...options }: LifeOptions): Promise<LogLife> {
+    const settings = { segmentBytes: 900 * scale, indexIntervalBytes: 150 * scale, ...options.settings };
+    const world = await LogWorld.start({ tailCacheBytes: 300, openFilesMax: 5, ...options, settings });
+    return new LogLife(world, scale);
   }
 
   /** The script; it never settles once the world has ended. */
@@ -70,7 +79,7 @@ export class LogLife {
     world.clock.schedule(1_001, () => undefined);
     await this.#pause(1_100);
     await this.#append([{ count: 2 }]);
-    world.settings = { ...world.settings, retentionBytes: 1_500 };
+    world.settings = { ...world.settings, retentionBytes: 1_500 * this.#scale };
     world.log.changeSettings(world.settings);
     await this.#advance(world.log.retentionStart(this.#timestamp, world.log.durableOffset));
     await this.#append([{ count: 5, valueBytes: 30 }]);
@@ -168,7 +177,10 @@ export class LogLife {
 
   async #append(plans: readonly BatchPlan[]): Promise<void> {
     const { log } = this.world;
-    const batches = plans.map(plan => makeBatch({ ...plan, timestamp: ++this.#timestamp, name: `${this.#timestamp}` }));
+    const batches = plans.map(({ valueBytes = 10, ...plan }) => {
+      const timestamp = ++this.#timestamp;
+      return makeBatch({ ...plan, valueBytes: valueBytes * this.#scale, timestamp, name: `${timestamp}` });
+    });
     const outcome = log.append(batches, leaderEpoch(this.#epoch));
     assert.ok(outcome.ok);
     for (const batch of batches) {
@@ -211,7 +223,7 @@ const readBase = (batch: Uint8Array): number => Number(new DataView(batch.buffer
 
 /** How many changes of the disk the script makes, and its recovery after the end of it. */
 export const countChanges = async (
-  options: WorldOptions,
+  options: LifeOptions,
 ): Promise<{ readonly life: number; readonly opening: number }> => {
   const life = await LogLife.start(options);
   const counts: number[] = [];
