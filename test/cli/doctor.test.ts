@@ -124,6 +124,24 @@ describe('a healthy directory', () => {
   });
 });
 
+describe('a flush of the store that a crash cut off', () => {
+  test.each([
+    ['in one copy', [0]],
+    ['in both, in the middle of a line', [0, 1]],
+  ] as const)('%s is a note', async (_, copies) => {
+    const directory = await copied();
+    for (const copy of copies) {
+      const file = join(directory, `store-${copy}`);
+      const bytes = await readFile(file);
+      const lastLine = bytes.lastIndexOf('\n', bytes.lastIndexOf('\n') - 1) + 1;
+      await writeFile(file, bytes.fill(0, copies.length === 1 ? lastLine : lastLine + 20));
+    }
+    const { exitCode, text } = await doctor(directory);
+    expect(text).toMatch(/^note store-0 at \d+: the lines end at /m);
+    expect(exitCode).toBe(0);
+  });
+});
+
 describe('what is not there, or asked for wrongly', () => {
   test('no directory', async () => {
     expect(await doctor(join(folder, 'nowhere'))).toMatchObject({

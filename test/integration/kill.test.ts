@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decodeRecords, splitBatches } from '@sluice/protocol/record';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { runCommand } from '../cli/command-run.ts';
 import { BrokerProcess } from './broker-process.ts';
 import { GrpcClient } from './grpc-streams.ts';
 import { HttpClient } from './http-exchange.ts';
@@ -51,6 +52,12 @@ test(
         const acknowledged = 1 + Math.floor(random() ** 2 * 150);
         const plan = { name: `${round}`, random, acknowledged, sentAfter: Math.floor(random() * 8) };
         const deserters = await runLoad(broker, ledger, plan, () => broker.kill());
+        // What a kill leaves is no damage, before anybody repaired it.
+        const doctor = await runCommand(['doctor', '--data-dir', dataDir]);
+        expect({ seed: SEED, round, exitCode: doctor.exitCode, text: doctor.text }).toMatchObject({
+          exitCode: 0,
+          text: expect.stringContaining(': healthy'),
+        });
         const before = performance.now();
         broker = await BrokerProcess.start(dataDir);
         await ready(broker);

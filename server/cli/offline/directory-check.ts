@@ -132,9 +132,9 @@ const checkStore = async ({ disk, directory, found }: DirectoryCheckRequest): Pr
     } else if (isBehind || copy.hasMore) {
       const advice = 'the next start writes both copies anew from the one that reaches further';
       const meaning = `the lines end at ${copy.end} with ${copy.hasMore ? 'one that cannot be read' : 'fewer than the other copy has'}`;
-      // The same torn end in both is a flush that a crash cut off.
+      // One copy that simply ends earlier, or the same torn end in both, is a flush that a crash cut off.
       found({
-        grade: isBehind ? 'derived' : 'note',
+        grade: isBehind && copy.hasMore ? 'derived' : 'note',
         file: copy.file,
         position: copy.end,
         offsets: null,
