@@ -40,9 +40,13 @@ try {
   // Slower, and right.
 }
 
-import('./main.ts').catch(function (error) {
-  // Anything else is main.ts's own to judge: thrown again, it ends there.
+// The published package holds compiled JavaScript, because Node strips no types below node_modules; the clone has none.
+var isCompiled = require('node:fs').existsSync(require('node:path').join(__dirname, 'main.js'));
+
+import(isCompiled ? './main.js' : './main.ts').catch(function (error) {
+  // Anything else is main's own to judge: thrown again, it ends there.
   if (!error || error.code !== 'ERR_MODULE_NOT_FOUND') throw error;
-  process.stderr.write('sluice: a part is missing, run `npm ci` first (' + error.message + ')\n');
+  var advice = isCompiled ? 'install the package again' : 'run `npm ci` first';
+  process.stderr.write('sluice: a part is missing, ' + advice + ' (' + error.message + ')\n');
   process.exit(1);
 });

@@ -29,8 +29,8 @@ export interface RestOptions {
 const SILENCE_MS_MAX = 120_000;
 const KEEP_ALIVE_MS = 65_000;
 
-/** In the clone the document lies at the top; in the built package beside what it describes. */
-const DOCUMENT_PLACES = ['../../../openapi.yaml', '../../openapi.yaml'];
+/** The built package has the document at its top, the clone one higher, where in an installation strangers live. */
+const DOCUMENT_PLACES = ['../../openapi.yaml', '../../../openapi.yaml'];
 
 export const listenRest = async (context: GatewayContext, options: RestOptions): Promise<Listener> => {
   const yaml = readDocument();

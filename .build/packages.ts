@@ -1,0 +1,72 @@
+// `npm run build`: the published packages, one folder each below dist/, ready for `npm pack`.
+//
+// Node runs the TypeScript of the clone as it is, but refuses to strip types below node_modules, so what is published is
+// compiled JavaScript with declarations beside it. Everything else of a package (launcher, protos, pages) is copied from
+// the places where the clone has it, and package.json is the clone's with its doors pointing at the compiled files.
+// dist/ is written anew each time: nothing of an earlier build can be packed.
+
+import { execFileSync } from 'node:child_process';
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const dist = join(root, 'dist');
+const packages = ['proto', 'sdk', 'server'];
+
+/** Of the clone alone: its own description, what generates code, and what is read there. */
+const LEFT_OUT = /(?:^|\/)(?:node_modules|examples|decisions)(?:\/|$)|\.ts$|^package\.json$|^buf\.|ARCHITECTURE\.md$/;
+
+interface PackageDescription {
+  readonly exports: Readonly<Record<string, string>>;
+  readonly bin?: Readonly<Record<string, string>>;
+  readonly [field: string]: unknown;
+}
+
+const filesBelow = (folder: string, prefix = ''): string[] =>
+  readdirSync(join(folder, prefix), { withFileTypes: true }).flatMap(entry => {
+    const path = join(prefix, entry.name);
+    if (LEFT_OUT.test(path)) return [];
+    return entry.isDirectory() ? filesBelow(folder, path) : [path];
+  });
+
+const copy = (from: string, to: string): void => {
+  mkdirSync(dirname(to), { recursive: true });
+  copyFileSync(from, to);
+};
+
+/** What the clone's package.json says, with compiled files behind its doors. */
+const published = (described: PackageDescription): PackageDescription => {
+  const doors = Object.entries(described.exports).map(([door, source]) => {
+    const compiled = source.replace(/\.ts$/, '');
+    return [door, { types: `${compiled}.d.ts`, default: `${compiled}.js` }] as const;
+  });
+  return { ...described, exports: Object.fromEntries(doors) as never };
+};
+
+/** The compiler rewrites the suffix of imports in the JavaScript, and leaves it in the declarations. */
+const rewriteDeclarations = (folder: string): void => {
+  for (const entry of readdirSync(folder, { withFileTypes: true, recursive: true })) {
+    if (!entry.isFile() || !entry.name.endsWith('.d.ts')) continue;
+    const path = join(entry.parentPath, entry.name);
+    const text = readFileSync(path, 'utf8');
+    writeFileSync(path, text.replaceAll(/((?:from |import\(|import )['"]\.{1,2}\/[^'"]*)\.ts(?=['"])/g, '$1.js'));
+  }
+};
+
+rmSync(dist, { recursive: true, force: true });
+execFileSync(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-p', join(root, '.build')], {
+  stdio: 'inherit',
+});
+for (const name of packages) {
+  const source = join(root, name);
+  const target = join(dist, name);
+  const described = JSON.parse(readFileSync(join(source, 'package.json'), 'utf8')) as PackageDescription;
+  for (const path of filesBelow(source)) copy(join(source, path), join(target, path));
+  for (const launcher of Object.values(described.bin ?? {})) chmodSync(join(target, launcher), 0o755);
+  copy(join(root, 'LICENSE'), join(target, 'LICENSE'));
+  writeFileSync(join(target, 'package.json'), `${JSON.stringify(published(described), null, 2)}\n`);
+  rewriteDeclarations(target);
+}
+copy(join(root, 'openapi.yaml'), join(dist, 'server/openapi.yaml'));
+process.stdout.write(`dist: ${packages.join(', ')}\n`);
