@@ -1,94 +1,383 @@
-// The figures of one broker side by side, in one run: `npm run bench` (about two minutes), `npm run bench:smoke` (seconds,
-// for continuous integration: it shows that the benchmarks run, not how fast).
+// Every budget of one broker beside its figure, in one run.
 //
-//   sync loop     writes and syncs the bytes of 256 KiB batches, five at a time: what the disk allows
-//   perf produce  100-byte records through the SDK, one partition, acks=all
-//   perf consume  the same records back, from disk and cache
-//   rest one      one JSON record a request, acks=all      rest batch   500 JSON records a request
+//   npm run bench                      three rounds of everything that fits into a few minutes
+//   npm run bench -- --full            also a start with 10 GB after kill -9, and produce behind a 20 GB log; needs 30 GB
+//   npm run bench -- --only NAME,…     some loads (their names are the keys of LOADS below)
+//   npm run bench:smoke                one short round: shows that the benchmarks run, not how fast
 //
-// The broker, and each load, is a process of its own. Each figure is the median of the rounds; the loop runs before every
-// produce, so that their ratio holds when the disk's speed drifts.
+// The broker, and each load, is a process of its own; loads run one at a time. Rounds go through all loads in turn, so that a drift
+// of the machine meets all of them, and the table holds medians. Loads leave their own warm-up out. Who writes is held against
+// a bare loop that writes and syncs the same bytes in the groups that the broker itself made of them in that round (bytes
+// divided by its syncs). Each line tells how busy broker and client were, in percent of one processor, start and end
+// of the client's process included: with a client at 100 the figure is the client's.
 
-import { execFileSync } from 'node:child_process';
-import { closeSync, fdatasyncSync, mkdtempSync, openSync, rmSync, writevSync } from 'node:fs';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs, promisify } from 'node:util';
 import { BrokerProcess } from '../test/integration/broker-process.ts';
+import { BUDGETS, type BudgetName, FigureTable } from './budget.ts';
+import { endedChildrenMs, processorMs, residentBytes } from './load/process-usage.ts';
+import { syncLoop } from './sync-loop.ts';
 
-const isSmoke = process.argv.includes('--smoke');
-const rounds = isSmoke ? 1 : 3;
+const { values: settings } = parseArgs({
+  options: {
+    smoke: { type: 'boolean', default: false },
+    full: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
+    only: { type: 'string' },
+  },
+});
+const isSmoke = settings.smoke;
+const rounds = Number(settings.rounds ?? (isSmoke ? 1 : 3));
 const records = isSmoke ? 200_000 : 5_000_000;
-const seconds = isSmoke ? 1 : 5;
+/** All of it fits into the cache of the newest batches. */
+const tailRecords = isSmoke ? 200_000 : 1_000_000;
+const seconds = String(isSmoke ? 1 : 5);
+const readers = String(isSmoke ? 100 : 1_000);
+
+const GB = 1e9;
+const FULL_FREE_BYTES = 30 * GB;
+const SETTLE_MS = isSmoke ? 500 : 3_000;
+const FILL_RECORD_BYTES = 10_000;
+const SHORT_MS_MAX = 300_000;
+const FILL_MS_MAX = 900_000;
+const LAUNCHER = 'server/sluice.cjs';
 
 const root = path.resolve(import.meta.dirname, '..');
 const directory = mkdtempSync(path.join(tmpdir(), 'sluice-bench-'));
-
-/** MB/s of a loop that only writes and syncs, in groups as the log writes them. */
-const syncLoop = (bytes: number): number => {
-  const batch = Buffer.alloc(256 * 1024, 'x');
-  const group = Array.from({ length: 5 }, () => batch);
-  const groupBytes = batch.length * group.length;
-  const file = path.join(directory, 'loop');
-  const descriptor = openSync(file, 'w');
-  const began = performance.now();
-  for (let position = 0; position < bytes; position += groupBytes) {
-    writevSync(descriptor, group, position);
-    fdatasyncSync(descriptor);
-  }
-  const elapsed = (performance.now() - began) / 1_000;
-  closeSync(descriptor);
-  rmSync(file);
-  return bytes / 1e6 / elapsed;
-};
-
-const run = (script: string, words: readonly string[]): string =>
-  execFileSync(process.execPath, [path.join(root, script), ...words], {
-    encoding: 'utf8',
-    stdio: ['ignore', 'pipe', 'inherit'],
-    timeout: 300_000,
-  });
+process.on('exit', () => rmSync(directory, { recursive: true, force: true }));
+const table = new FigureTable();
+const execute = promisify(execFile);
 
 const numberIn = (text: string, pattern: RegExp): number => {
   const found = pattern.exec(text)?.[1];
   if (found === undefined) throw new Error(`no figure ${pattern} in:\n${text}`);
   return Number(found.replaceAll(',', ''));
 };
+const recordsPerSecond = (text: string): number => numberIn(text, /([\d,.]+) records\/s/);
 
-const median = (figures: readonly number[]): number => figures.toSorted((a, b) => a - b)[figures.length >> 1]!;
-
-const figures = new Map<string, number[]>();
-const note = (name: string, figure: number): void => {
-  figures.set(name, [...(figures.get(name) ?? []), figure]);
-};
-
-const broker = await BrokerProcess.start(path.join(directory, 'data'));
-try {
-  const { grpc, http } = broker;
-  for (let round = 0; round < rounds; round++) {
-    const topic = `perf-${round}`;
-    const common = ['--topic', topic, '--num-records', String(records), '--server', grpc];
-    run('server/sluice.cjs', ['topic', 'create', topic, '--server', grpc]);
-    note('sync loop, MB/s', syncLoop(records * 100));
-    const produced = run('server/sluice.cjs', ['perf', 'produce', ...common, '--record-size', '100']);
-    note('perf produce, records/s', numberIn(produced, /([\d.]+) records\/sec/));
-    note('perf produce, MB/s', numberIn(produced, /([\d.]+) records\/sec/) / 1e4);
-    const consumed = run('server/sluice.cjs', ['perf', 'consume', ...common]);
-    note('perf consume, records/s', numberIn(consumed, /([\d.]+) records\/sec/));
-    for (const load of ['one', 'batch']) {
-      const words = ['--server', http, '--case', load, '--seconds', String(seconds), '--connections', '64'];
-      const text = run('bench/load/rest.ts', words);
-      process.stdout.write(text);
-      note(`rest ${load}, records/s`, numberIn(text, /([\d,.]+) records\/s/));
-    }
-  }
-} finally {
-  await broker.terminate();
-  rmSync(directory, { recursive: true, force: true });
+interface Served {
+  readonly text: string;
+  /** Bytes that the broker put under one sync, when the load wrote so many. */
+  readonly groupBytes: (written: number) => number;
 }
 
-console.log(`\nmedians of ${rounds} rounds`);
-for (const [name, all] of figures) console.log(`${name.padEnd(26)} ${Math.round(median(all)).toLocaleString('en')}`);
-const ratios = figures
-  .get('perf produce, MB/s')!
-  .map((figure, index) => figure / figures.get('sync loop, MB/s')![index]!);
-console.log(`${'produce / sync loop'.padEnd(26)} ${median(ratios).toFixed(2)}`);
+/** Runs a program of this repository as the only client of the broker, and says how busy both were. */
+const serve = async (broker: BrokerProcess, words: readonly string[], timeout = SHORT_MS_MAX): Promise<Served> => {
+  const pid = broker.child.pid!;
+  const busy = (): [number, number] => [processorMs(pid) ?? Number.NaN, endedChildrenMs(process.pid) ?? Number.NaN];
+  const [script, ...rest] = words as [string, ...string[]];
+  const syncsBefore = await syncsOf(broker);
+  const before = busy();
+  const began = performance.now();
+  const { stdout } = await execute(process.execPath, [path.join(root, script), ...rest], { timeout });
+  const elapsedMs = performance.now() - began;
+  const [brokerBusy, clientBusy] = busy().map((ms, index) => ((ms - before[index]!) / elapsedMs) * 100);
+  const syncs = (await syncsOf(broker)) - syncsBefore;
+  const outcome = stdout.trim().split('\n').at(-1)!;
+  console.log(
+    `    ${outcome}\n    broker ${brokerBusy!.toFixed(0)} %, client ${clientBusy!.toFixed(0)} %, ${syncs} syncs`,
+  );
+  return { text: stdout, groupBytes: written => Math.max(1, Math.round(written / Math.max(1, syncs))) };
+};
+
+const syncsOf = async (broker: BrokerProcess): Promise<number> => {
+  const metrics = await (await fetch(`http://${broker.management}/metrics`)).text();
+  const counts = metrics.matchAll(/^sluice_sync_duration_seconds_count(?:\{[^}]*\})? (\d+)/gm);
+  return [...counts].reduce((sum, [, count]) => sum + Number(count), 0);
+};
+
+/** A figure of records a second, beside the loop for the same bytes in the same groups. */
+const noteBesideLoop = (name: BudgetName, rate: number, recordBytes: number, groupBytes: number): void => {
+  const loop = syncLoop(path.join(directory, 'loop'), records * 100, groupBytes) / recordBytes;
+  console.log(`    bare loop, ${groupBytes} bytes a sync: ${Math.round(loop)} records/s`);
+  table.note(name, rate, rate / loop);
+};
+
+const createTopic = async (broker: BrokerProcess, name: string, partitions = 1): Promise<void> => {
+  const words = ['topic', 'create', name, '--partitions', String(partitions), '--server', broker.grpc];
+  await execute(process.execPath, [path.join(root, LAUNCHER), ...words]);
+};
+
+const perf = (broker: BrokerProcess, verb: string, topic: string, count: number, more: readonly string[] = []) =>
+  serve(broker, [
+    LAUNCHER,
+    'perf',
+    verb,
+    '--topic',
+    topic,
+    '--num-records',
+    String(count),
+    '--server',
+    broker.grpc,
+    ...more,
+  ]);
+
+const size100 = ['--record-size', '100'];
+
+/** What `perf` writes before it counts, by default. */
+const warmUpOf = (count: number): number => Math.min(200_000, Math.ceil(count / 10));
+
+let names = 0;
+const freshName = (): string => `bench-${++names}`;
+
+type BrokerUse = (broker: BrokerProcess) => Promise<void>;
+
+/** A broker for this use alone; its data is gone afterwards. */
+const withBroker = async (use: BrokerUse): Promise<void> => {
+  const data = path.join(directory, freshName());
+  const broker = await BrokerProcess.start(data);
+  try {
+    await use(broker);
+  } finally {
+    await broker.terminate();
+    rmSync(data, { recursive: true, force: true });
+  }
+};
+
+const produce: BrokerUse = async broker => {
+  const topic = freshName();
+  await createTopic(broker, topic);
+  const { text, groupBytes } = await perf(broker, 'produce', topic, records, size100);
+  const written = (records + warmUpOf(records)) * 100;
+  noteBesideLoop('produce', numberIn(text, /([\d.]+) records\/sec/), 100, groupBytes(written));
+};
+
+/** Nothing is in the cache of a broker that has just come up: every byte is read from its file. */
+const consumeFromDisk = async (): Promise<void> => {
+  const data = path.join(directory, freshName());
+  const topic = freshName();
+  const writer = await BrokerProcess.start(data);
+  await createTopic(writer, topic);
+  await perf(writer, 'produce', topic, records, size100);
+  await writer.terminate();
+  const broker = await BrokerProcess.start(data);
+  const { text } = await perf(broker, 'consume', topic, records);
+  table.note('consume-disk', numberIn(text, /([\d.]+) records\/sec/));
+  await broker.terminate();
+  rmSync(data, { recursive: true, force: true });
+};
+
+const consumeFromTail: BrokerUse = async broker => {
+  const topic = freshName();
+  await createTopic(broker, topic);
+  await perf(broker, 'produce', topic, tailRecords, size100);
+  const { text } = await perf(broker, 'consume', topic, tailRecords);
+  table.note('consume-tail', numberIn(text, /([\d.]+) records\/sec/));
+};
+
+const latency: BrokerUse = async broker => {
+  const { text } = await serve(broker, ['bench/load/latency.ts', '--server', broker.grpc, '--seconds', seconds]);
+  table.note('latency-p50', numberIn(text, /p50 ([\d.]+) ms/));
+  table.note('latency-p99', numberIn(text, /p99 ([\d.]+) ms/));
+};
+
+/** A record of this load as it is stored: key, value and what a batch adds to them. */
+const REST_RECORD_BYTES = 130;
+const REST_WARM_UP_S = 1;
+
+const rest =
+  (load: 'one' | 'batch'): BrokerUse =>
+  async broker => {
+    const words = ['--server', broker.http, '--case', load, '--seconds', seconds, '--connections', '64'];
+    const { text, groupBytes } = await serve(broker, ['bench/load/rest.ts', ...words]);
+    const rate = recordsPerSecond(text);
+    const written = rate * (Number(seconds) + REST_WARM_UP_S) * REST_RECORD_BYTES;
+    noteBesideLoop(`rest-${load}`, rate, REST_RECORD_BYTES, groupBytes(written));
+  };
+
+const NO_SSE = 'this broker renders no text/event-stream';
+
+const fanOutOverSse: BrokerUse = async broker => {
+  const topic = freshName();
+  await createTopic(broker, topic);
+  const probe = new AbortController();
+  const answer = await fetch(`http://${broker.http}/v1/topics/${topic}/records?from=latest`, {
+    headers: { Accept: 'text/event-stream' },
+    signal: probe.signal,
+  });
+  probe.abort();
+  if (answer.status === 406) {
+    table.missing('fan-out-sse', NO_SSE);
+    table.missing('fan-out-sse-memory', NO_SSE);
+    return;
+  }
+  const words = ['--server', broker.http, '--readers', readers, '--seconds', seconds];
+  const { text } = await serve(broker, ['bench/load/sse.ts', ...words, '--broker-pid', String(broker.child.pid)]);
+  table.note('fan-out-sse', numberIn(text, /([\d.]+) deliveries\/s/));
+  if (text.includes('KiB a reader')) table.note('fan-out-sse-memory', numberIn(text, /([\d.]+) KiB a reader/));
+};
+
+const ask = async (broker: BrokerProcess, path: string, body: object): Promise<void> => {
+  const answer = await fetch(`http://${broker.http}${path}`, {
+    method: 'POST',
+    body: JSON.stringify(body),
+    headers: { 'Content-Type': 'application/json' },
+  });
+  const text = await answer.text();
+  if (!answer.ok) throw new Error(text);
+};
+
+/** From the start of the process to an acknowledged record: seconds. */
+const startTo = async (data: string, first: (broker: BrokerProcess) => Promise<void>): Promise<number> => {
+  const began = performance.now();
+  const broker = await BrokerProcess.start(data);
+  await first(broker);
+  const elapsedMs = performance.now() - began;
+  await broker.terminate();
+  return elapsedMs / 1_000;
+};
+
+const startFresh = async (): Promise<void> => {
+  const taken = await startTo(path.join(directory, freshName()), async broker => {
+    await ask(broker, '/v1/topics', { name: 'first', partition_count: 1 });
+    await ask(broker, '/v1/topics/first/records', { records: [{ value: 1 }] });
+  });
+  console.log(`    ${taken.toFixed(3)} s, the topic made and a record acknowledged`);
+  table.note('start', taken);
+};
+
+const settledBytes = async (child: ChildProcess): Promise<number> => {
+  await sleep(SETTLE_MS);
+  return residentBytes(child.pid!) ?? Number.NaN;
+};
+
+const idle = async (): Promise<void> => {
+  const bare = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1e6)'], { stdio: 'ignore' });
+  const ended = once(bare, 'exit');
+  const node = await settledBytes(bare);
+  bare.kill();
+  await ended;
+  await withBroker(async broker => {
+    const bytes = await settledBytes(broker.child);
+    console.log(
+      `    ${(bytes / 1e6).toFixed(1)} MB, of which a bare Node ${process.version} is ${(node / 1e6).toFixed(1)} MB`,
+    );
+    table.note('idle', bytes / 1e6);
+    table.note('idle-node', node / 1e6);
+  });
+};
+
+const partitions: BrokerUse = async broker => {
+  const rateOver = async (count: number): Promise<number> => {
+    const topic = freshName();
+    await createTopic(broker, topic, count);
+    const { text } = await perf(broker, 'produce', topic, records, [...size100, '--batch-size', '65536']);
+    return numberIn(text, /([\d.]+) records\/sec/);
+  };
+  const one = await rateOver(1);
+  table.note('partitions', (await rateOver(1_000)) / one);
+};
+
+/** Writes this much in large records: no figure, only a long log. */
+const fill = async (broker: BrokerProcess, topic: string, bytes: number): Promise<void> => {
+  const count = [
+    '--num-records',
+    String(Math.ceil(bytes / FILL_RECORD_BYTES)),
+    '--record-size',
+    String(FILL_RECORD_BYTES),
+  ];
+  const words = [
+    LAUNCHER,
+    'perf',
+    'produce',
+    '--topic',
+    topic,
+    ...count,
+    '--batch-size',
+    '1000000',
+    '--server',
+    broker.grpc,
+  ];
+  await serve(broker, words, FILL_MS_MAX);
+};
+
+const longLog = async (): Promise<void> => {
+  const { bavail, bsize } = statfsSync(directory);
+  const reason = !settings.full
+    ? 'only with --full'
+    : bavail * bsize < FULL_FREE_BYTES
+      ? `needs ${FULL_FREE_BYTES / GB} GB free, there are ${Math.floor((bavail * bsize) / GB)}`
+      : null;
+  if (reason !== null) {
+    table.missing('start-10-gb', reason);
+    table.missing('log-20-gb', reason);
+    return;
+  }
+  const data = path.join(directory, freshName());
+  const topic = 'long';
+  const rates = async (broker: BrokerProcess): Promise<number> => {
+    const all: number[] = [];
+    for (let round = 0; round < 3; round++) {
+      const { text } = await perf(broker, 'produce', topic, records, size100);
+      all.push(numberIn(text, /([\d.]+) records\/sec/));
+    }
+    return all.toSorted((a, b) => a - b)[1]!;
+  };
+  try {
+    const first = await BrokerProcess.start(data);
+    await createTopic(first, topic);
+    const empty = await rates(first);
+    await fill(first, topic, 10 * GB);
+    await first.kill();
+    const taken = await startTo(data, broker =>
+      ask(broker, `/v1/topics/${topic}/records`, { records: [{ value: 1 }] }),
+    );
+    console.log(`    ${taken.toFixed(3)} s, a record acknowledged after 10 GB and kill -9`);
+    table.note('start-10-gb', taken);
+    const second = await BrokerProcess.start(data);
+    await fill(second, topic, 10 * GB);
+    table.note('log-20-gb', (await rates(second)) / empty);
+    await second.terminate();
+  } finally {
+    rmSync(data, { recursive: true, force: true });
+  }
+};
+
+interface Load {
+  readonly budgets: readonly BudgetName[];
+  /** Once in a run, after the rounds: it takes too long for more. */
+  readonly isOnce?: boolean;
+  readonly run: () => Promise<void>;
+}
+
+const LOADS: Readonly<Record<string, Load>> = {
+  produce: { budgets: ['produce'], run: () => withBroker(produce) },
+  'consume-disk': { budgets: ['consume-disk'], run: consumeFromDisk },
+  'consume-tail': { budgets: ['consume-tail'], run: () => withBroker(consumeFromTail) },
+  latency: { budgets: ['latency-p50', 'latency-p99'], run: () => withBroker(latency) },
+  'rest-one': { budgets: ['rest-one'], run: () => withBroker(rest('one')) },
+  'rest-batch': { budgets: ['rest-batch'], run: () => withBroker(rest('batch')) },
+  'fan-out-sse': { budgets: ['fan-out-sse', 'fan-out-sse-memory'], run: () => withBroker(fanOutOverSse) },
+  start: { budgets: ['start'], run: startFresh },
+  idle: { budgets: ['idle', 'idle-node'], run: idle },
+  partitions: { budgets: ['partitions'], run: () => withBroker(partitions) },
+  'long-log': { budgets: ['start-10-gb', 'log-20-gb'], isOnce: true, run: longLog },
+};
+
+for (const name of ['websocket', 'fan-out-websocket', 'fan-out-websocket-memory'] as const) {
+  table.missing(name, 'there is no WebSocket load here');
+}
+const chosen = settings.only?.split(',') ?? Object.keys(LOADS);
+for (const name of chosen) {
+  if (!(name in LOADS)) throw new Error(`--only ${name}: there is ${Object.keys(LOADS).join(', ')}`);
+}
+for (let round = 0; round < rounds; round++) {
+  for (const name of chosen) {
+    const load = LOADS[name]!;
+    if (load.isOnce === true && round < rounds - 1) continue;
+    console.log(`round ${round + 1} of ${rounds}: ${name}`);
+    await load.run();
+  }
+}
+
+const shown =
+  settings.only === undefined ? (Object.keys(BUDGETS) as BudgetName[]) : chosen.flatMap(name => LOADS[name]!.budgets);
+console.log(
+  `\nmedians of ${rounds} rounds, Node ${process.version}${isSmoke ? '; a smoke run says nothing about speed' : ''}`,
+);
+for (const row of table.rows(shown)) console.log(row);
