@@ -13,6 +13,7 @@ import { checkTopicConfig } from './broker/topic-config.ts';
 import { BodyBudget } from './gateway/body-budget.ts';
 import type { GatewayContext, Listener } from './gateway/gateway.ts';
 import { LoopShare } from './gateway/loop-share.ts';
+import { RecordFeeds } from './gateway/record-feed.ts';
 import { listenGrpc } from './gateway/grpc/listen.ts';
 import { listenManagement } from './gateway/management/listen.ts';
 import { listenRest } from './gateway/rest/listen.ts';
@@ -72,6 +73,7 @@ export const startNode = async (config: Config, logger: Logger): Promise<Running
     });
     opened.push(() => broker.close());
     metrics.reportFrom(() => broker.report());
+    const loopShare = new LoopShare(realClock, STREAM_PIECES_PER_TURN);
     const context: GatewayContext = {
       broker,
       clock: realClock,
@@ -79,7 +81,8 @@ export const startNode = async (config: Config, logger: Logger): Promise<Running
       logger,
       metrics,
       bodyBudget: new BodyBudget(BODY_BUDGET_BYTES),
-      loopShare: new LoopShare(realClock, STREAM_PIECES_PER_TURN),
+      loopShare,
+      recordFeeds: new RecordFeeds(broker, loopShare),
       version: VERSION,
     };
     const management = await listenManagement(context, { listen: config.management });

@@ -66,6 +66,9 @@ export const TIMEOUT_MS_MAX = 300_000;
 /** Pieces of long streams rendered in one turn of the event loop: a few milliseconds. */
 export const STREAM_PIECES_PER_TURN = 4;
 
+/** Rendered pieces of live reads kept for readers that come for them a little later, all forms together. */
+export const FEED_CACHE_BYTES_MAX = 32 * MIB;
+
 /** Nested arrays and objects in a JSON value: deeper ones can overflow a parser's stack somewhere downstream. */
 export const JSON_DEPTH_MAX = 64;
 

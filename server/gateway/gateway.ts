@@ -7,6 +7,7 @@ import type { Clock } from '../io/clock.ts';
 import type { Random } from '../io/random.ts';
 import type { BodyBudget } from './body-budget.ts';
 import type { LoopShare } from './loop-share.ts';
+import type { RecordFeeds } from './record-feed.ts';
 
 export interface GatewayContext {
   readonly broker: Broker;
@@ -18,6 +19,8 @@ export interface GatewayContext {
   readonly bodyBudget: BodyBudget;
   /** How long streams take turns on the event loop, all doors together. */
   readonly loopShare: LoopShare;
+  /** What live readers of all doors share. */
+  readonly recordFeeds: RecordFeeds;
   readonly version: string;
 }
 

@@ -3,6 +3,9 @@
 // The calendar is computed here: the platform's date parser accepts far more than RFC 3339 and reads some of it in the
 // local time zone. Fractions beyond a millisecond are cut off. A leap second counts as the first of the next minute.
 
+import type { Problem } from '@sluice/protocol/errors';
+import { problem } from '@sluice/protocol/errors';
+
 const rfc3339 = /^(\d{4})-(\d{2})-(\d{2})[Tt ](\d{2}):(\d{2}):(\d{2})(?:\.(\d{1,9}))?(?:[Zz]|([+-])(\d{2}):(\d{2}))$/;
 const milliseconds = /^\d{1,16}$/;
 
@@ -39,3 +42,9 @@ const daysSince1970 = (year: number, month: number, day: number): number => {
   const dayOfYear = Math.floor((153 * (month > 2 ? month - 3 : month + 9) + 2) / 5) + day - 1;
   return y * 365 + Math.floor(y / 4) - Math.floor(y / 100) + Math.floor(y / 400) + dayOfYear - DAYS_BEFORE_1970;
 };
+
+/** What every door says of a text that is neither form. */
+export const invalidTimestamp = (): Problem<'INVALID_TIMESTAMP'> =>
+  problem('INVALID_TIMESTAMP', 'a timestamp is milliseconds since 1970 or RFC 3339, not before 1970', {
+    field: 'timestamp',
+  });

@@ -1,6 +1,6 @@
 // Topics, offsets, the cluster and the document itself.
 
-import type { Facts, Problem, Result } from '@sluice/protocol/errors';
+import type { Problem, Result } from '@sluice/protocol/errors';
 import { problem } from '@sluice/protocol/errors';
 import { offset } from '@sluice/protocol/ids';
 import type {
@@ -14,7 +14,7 @@ import type {
 } from '../../broker/broker.ts';
 import type { GatewayContext } from '../gateway.ts';
 import { structureFault } from '../json-text.ts';
-import { parseTimestamp } from '../timestamp-text.ts';
+import { invalidTimestamp, parseTimestamp } from '../timestamp-text.ts';
 import { mediaType, parseBody, readWholeBody } from './body.ts';
 import type { Operation, QueryValue } from './contract.ts';
 import type { Exchange } from './exchange.ts';
@@ -214,11 +214,6 @@ const offsetQuery = (timestamp: QueryValue | undefined): OffsetQuery | Problem =
   if (timestamp === undefined) return { kind: 'none' };
   const timestampMs = parseTimestamp(String(timestamp));
   return timestampMs === null ? invalidTimestamp() : { kind: 'timestamp', timestampMs };
-};
-
-export const invalidTimestamp = (): Problem<'INVALID_TIMESTAMP'> => {
-  const facts: Facts = { field: 'timestamp' };
-  return problem('INVALID_TIMESTAMP', 'a timestamp is milliseconds since 1970 or RFC 3339, not before 1970', facts);
 };
 
 const renderTopicSummary = (topic: TopicView): Record<string, unknown> => ({

@@ -13,10 +13,11 @@ import type { BuilderPool } from '../partition-batches.ts';
 import type { PartitionChoice } from '../partition-choice.ts';
 import type { WrittenRecord } from '../record-json.ts';
 import { ABSENT, bareValue } from '../record-json.ts';
+import { unknownPartition } from '../topic-lookup.ts';
 import type { Query } from './contract.ts';
 import type { Exchange } from './exchange.ts';
 import { parsePointer, pointedKey } from './key-pointer.ts';
-import { findPartition, findTopic, unknownPartition } from './topic-lookup.ts';
+import { findPartition, findTopic } from './topic-lookup.ts';
 
 /** Where the records of one request go and how. */
 export interface ProducePlan {

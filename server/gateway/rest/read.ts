@@ -11,13 +11,14 @@ import { offset } from '@sluice/protocol/ids';
 import { READ_LIMIT_DEFAULT } from '../../base/limits.ts';
 import { encodeCursor } from '../cursor.ts';
 import type { GatewayContext } from '../gateway.ts';
+import { startPositions, startsAtEarliest } from '../read-start.ts';
 import { RecordReader } from '../record-reader.ts';
 import { throttled } from './body.ts';
 import type { Exchange } from './exchange.ts';
 import type { Handler, HandlerTable } from './handlers.ts';
 import { preferredType } from './preferred-type.ts';
 import type { ReadPlan } from './read-plan.ts';
-import { makeReadPlan, startPositions, startsAtEarliest } from './read-plan.ts';
+import { makeReadPlan } from './read-plan.ts';
 import { Rendering } from './rendering.ts';
 import { answerRecord } from './single-record.ts';
 
@@ -45,7 +46,7 @@ export const createReadHandlers = (context: GatewayContext): HandlerTable => {
     turn = (turn + 1) % 0x7fffffff;
     const isEarliest = startsAtEarliest(query);
     for (let attempt = 1; ; attempt++) {
-      const start = await startPositions(context, plan.value, query);
+      const start = await startPositions(context.broker, plan.value, query);
       if (!start.ok) {
         exchange.problem(start.problem);
         return;

@@ -1,22 +1,15 @@
-// The topic and the partition that a path names, or why there is none.
+// The topic and the partition that a path names.
 
-import type { Problem, Result } from '@sluice/protocol/errors';
+import type { Result } from '@sluice/protocol/errors';
 import { accepted, refused } from '@sluice/protocol/errors';
-import { topicNameFault } from '@sluice/protocol/ids';
 import type { Broker, TopicView } from '../../broker/broker.ts';
+import { lookUpTopic, unknownPartition } from '../topic-lookup.ts';
 import type { Exchange } from './exchange.ts';
 
 export const findTopic = (
   broker: Broker,
   exchange: Exchange,
-): Result<TopicView, 'TOPIC_NOT_FOUND' | 'INVALID_TOPIC_NAME'> => {
-  const name = exchange.params['topic'] ?? '';
-  const topic = broker.findTopic(name);
-  if (topic !== null) return accepted(topic);
-  const fault = topicNameFault(name);
-  if (fault !== null) return refused('INVALID_TOPIC_NAME', fault, { topic: name });
-  return refused('TOPIC_NOT_FOUND', `there is no topic ${JSON.stringify(name)}`, { topic: name });
-};
+): Result<TopicView, 'TOPIC_NOT_FOUND' | 'INVALID_TOPIC_NAME'> => lookUpTopic(broker, exchange.params['topic'] ?? '');
 
 /** A whole number from the path; null when it is not one. */
 export const pathInteger = (exchange: Exchange, name: string): number | null => {
@@ -37,13 +30,3 @@ export const findPartition = (
   if (partition >= topic.partitionCount) return unknownPartition(topic, partition);
   return accepted(partition);
 };
-
-export const unknownPartition = (
-  topic: TopicView,
-  partition: number,
-): { readonly ok: false; readonly problem: Problem<'PARTITION_NOT_FOUND'> } =>
-  refused(
-    'PARTITION_NOT_FOUND',
-    `the topic ${topic.name} has partitions 0 to ${topic.partitionCount - 1}, not ${partition}`,
-    { topic: topic.name, partition },
-  );

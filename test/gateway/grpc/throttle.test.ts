@@ -8,6 +8,7 @@ import { BodyBudget } from '../../../server/gateway/body-budget.ts';
 import type { Listener } from '../../../server/gateway/gateway.ts';
 import { listenGrpc } from '../../../server/gateway/grpc/listen.ts';
 import { LoopShare } from '../../../server/gateway/loop-share.ts';
+import { RecordFeeds } from '../../../server/gateway/record-feed.ts';
 import { realClock } from '../../../server/io/real/clock.ts';
 import { realRandom } from '../../../server/io/real/random.ts';
 import { RawClient } from './raw-client.ts';
@@ -19,6 +20,7 @@ let client: RawClient;
 
 beforeAll(async () => {
   broker = await startBroker();
+  const loopShare = new LoopShare(realClock, 4);
   const context = {
     broker: broker.broker,
     clock: realClock,
@@ -26,7 +28,8 @@ beforeAll(async () => {
     logger: createLogger('silent'),
     metrics: createMetrics(),
     bodyBudget,
-    loopShare: new LoopShare(realClock, 4),
+    loopShare,
+    recordFeeds: new RecordFeeds(broker.broker, loopShare),
     version: 'test',
   };
   door = await listenGrpc(context, { listen: { host: '127.0.0.1', port: 0 } });

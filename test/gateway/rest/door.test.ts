@@ -9,6 +9,7 @@ import { createMetrics } from '../../../server/base/metrics.ts';
 import type { Broker } from '../../../server/broker/broker.ts';
 import { BodyBudget } from '../../../server/gateway/body-budget.ts';
 import { LoopShare } from '../../../server/gateway/loop-share.ts';
+import { RecordFeeds } from '../../../server/gateway/record-feed.ts';
 import { Contract } from '../../../server/gateway/rest/contract.ts';
 import { RestDoor } from '../../../server/gateway/rest/door.ts';
 import type { Handler } from '../../../server/gateway/rest/handlers.ts';
@@ -35,16 +36,19 @@ const serve = async (handle: Handler): Promise<Served> => {
     logged.push({ fields, message });
   };
   const logger: Logger = { debug: log, info: log, warn: log, error: log, fatal: log };
+  // No handler here asks it for anything.
+  const broker = Object.freeze({}) as Broker;
+  const loopShare = new LoopShare(realClock, 4);
   const door = new RestDoor({
     context: {
-      // No handler here asks it for anything.
-      broker: Object.freeze({}) as Broker,
+      broker,
       clock: realClock,
       random: realRandom,
       logger,
       metrics: createMetrics(),
       bodyBudget: new BodyBudget(1),
-      loopShare: new LoopShare(realClock, 4),
+      loopShare,
+      recordFeeds: new RecordFeeds(broker, loopShare),
       version: '0',
     },
     contract: new Contract(DOCUMENT),

@@ -1,17 +1,16 @@
-// The `partitions` parameter: numbers and ranges, as 0-15,32.
+// The `partitions` parameter: numbers and ranges, as 0-15,32. Relies on a text of that form.
 
 import type { Result } from '@sluice/protocol/errors';
 import { accepted, refused } from '@sluice/protocol/errors';
-import { READ_PARTITIONS_MAX } from '../../base/limits.ts';
-import type { TopicView } from '../../broker/broker.ts';
-import type { QueryValue } from './contract.ts';
+import { READ_PARTITIONS_MAX } from '../base/limits.ts';
+import type { TopicView } from '../broker/broker.ts';
 import { unknownPartition } from './topic-lookup.ts';
 
 /** All partitions of the topic when none are named; ascending, each once. */
-export const chosenPartitions = (topic: TopicView, text: QueryValue | undefined): Result<readonly number[]> => {
+export const chosenPartitions = (topic: TopicView, text: string | undefined): Result<readonly number[]> => {
   if (text === undefined) return accepted(Array.from({ length: topic.partitionCount }, (_, partition) => partition));
   const chosen = new Set<number>();
-  for (const range of String(text).split(',')) {
+  for (const range of text.split(',')) {
     const [first, last = first] = range.split('-').map(Number);
     if (first === undefined || last === undefined || last < first) {
       return refused('INVALID_REQUEST', `the range ${range} is empty`, { field: 'partitions' });
