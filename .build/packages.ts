@@ -9,13 +9,19 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { build } from 'rolldown';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const dist = join(root, 'dist');
 const packages = ['proto', 'sdk', 'server'];
 
+/** The door that pages load: one file without imports, so that it can be served as it is. */
+const BROWSER_DOOR = './browser';
+const BROWSER_FILE = './browser.js';
+
 /** Of the clone alone: its own description, what generates code, and what is read there. */
-const LEFT_OUT = /(?:^|\/)(?:node_modules|examples|decisions)(?:\/|$)|\.ts$|^package\.json$|^buf\.|ARCHITECTURE\.md$/;
+const LEFT_OUT =
+  /(?:^|\/)(?:node_modules|examples|decisions)(?:\/|$)|\.ts$|(?:^|\/)(?:package|tsconfig)\.json$|^buf\.|ARCHITECTURE\.md$/;
 
 interface PackageDescription {
   readonly exports: Readonly<Record<string, string>>;
@@ -39,7 +45,10 @@ const copy = (from: string, to: string): void => {
 const published = (described: PackageDescription): PackageDescription => {
   const doors = Object.entries(described.exports).map(([door, source]) => {
     const compiled = source.replace(/\.ts$/, '');
-    return [door, { types: `${compiled}.d.ts`, default: `${compiled}.js` }] as const;
+    return [
+      door,
+      { types: `${compiled}.d.ts`, default: door === BROWSER_DOOR ? BROWSER_FILE : `${compiled}.js` },
+    ] as const;
   });
   return { ...described, exports: Object.fromEntries(doors) as never };
 };
@@ -69,4 +78,12 @@ for (const name of packages) {
   rewriteDeclarations(target);
 }
 copy(join(root, 'openapi.yaml'), join(dist, 'server/openapi.yaml'));
-process.stdout.write(`dist: ${packages.join(', ')}\n`);
+await build({
+  input: join(root, 'sdk/browser/index.ts'),
+  platform: 'browser',
+  transform: { target: 'es2023' },
+  output: { file: join(dist, 'sdk', BROWSER_FILE), format: 'esm', minify: true, comments: false },
+  logLevel: 'warn',
+});
+const browserBytes = readFileSync(join(dist, 'sdk', BROWSER_FILE)).length;
+process.stdout.write(`dist: ${packages.join(', ')}; browser.js ${browserBytes} bytes\n`);

@@ -44,11 +44,15 @@ export const topicId = (text: string): TopicId => {
   return text;
 };
 
-export const topicIdBytes = (id: TopicId): Uint8Array => Uint8Array.from(Buffer.from(id.replaceAll('-', ''), 'hex'));
+// Without Node's Buffer: browsers load this file too.
+export const topicIdBytes = (id: TopicId): Uint8Array => {
+  const digits = id.replaceAll('-', '');
+  return Uint8Array.from({ length: 16 }, (_, index) => Number.parseInt(digits.slice(index * 2, index * 2 + 2), 16));
+};
 
 /** The text form of 16 bytes. */
 export const topicIdFromBytes = (bytes: Uint8Array): TopicId => {
-  const hex = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
+  const hex = Array.from(bytes, byte => byte.toString(16).padStart(2, '0')).join('');
   return topicId(`${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`);
 };
 

@@ -1,7 +1,7 @@
 // How long to wait before the next attempt: doubling, with jitter so that clients which failed together do not return
 // together. Half of each wait is fixed, half drawn.
 
-import type { Random } from './runtime.ts';
+import type { Random } from './clock.ts';
 
 const FIRST_MS = 50;
 const LONGEST_MS = 2_000;

@@ -1,7 +1,7 @@
 // A time limit and a caller's signal as one signal, on the injected clock.
 
 import { onAbort } from './abort.ts';
-import type { Clock } from './runtime.ts';
+import type { Clock } from './clock.ts';
 
 export class Deadline {
   /** Aborts with the caller's reason, or with what `onExpiry` answers. */

@@ -13,12 +13,15 @@ export interface FieldCodec<In, Out = In> {
   encode(value: In): Uint8Array | string;
   /** `bytes` is a view of the batch that the record came in: copy what is kept. */
   decode(bytes: Uint8Array): Out;
+  /** The same, of bytes that came as the text that they are: for wires of text. Absent: the text's UTF-8 is decoded. */
+  decodeText?(text: string): Out;
 }
 
 /** UTF-8. Bytes that are none are refused when read. */
 export const text: FieldCodec<string> = {
   encode: value => (typeof value === 'string' ? value : refuse(`text must be a string, not ${typeof value}`)),
   decode: bytes => utf8(bytes),
+  decodeText: value => value,
 };
 
 /** As they are. Strings are taken too and stored as UTF-8. */
@@ -32,13 +35,16 @@ export const bytes: FieldCodec<Uint8Array | string, Uint8Array> = {
 export function json<T>(): FieldCodec<T>;
 export function json<S extends StandardSchema>(schema: S): FieldCodec<SchemaInput<S>, SchemaOutput<S>>;
 export function json(schema?: StandardSchema): FieldCodec<unknown> {
-  if (schema === undefined) return { encode: stringify, decode: bytes => parse(utf8(bytes)) };
+  if (schema === undefined) {
+    return { encode: stringify, decode: bytes => parse(utf8(bytes)), decodeText: parse };
+  }
   return {
     encode: value => {
       check(schema, value);
       return stringify(value);
     },
     decode: bytes => check(schema, parse(utf8(bytes))),
+    decodeText: value => check(schema, parse(value)),
   };
 }
 

@@ -5,6 +5,34 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, test } from 'vitest';
+import { parseAst } from 'vitest/node';
+
+/** What a page does not have, and imports of any kind. */
+const NODE_WORDS: ReadonlySet<string> = new Set([
+  ...['ImportDeclaration', 'ImportExpression', 'ExportAllDeclaration'],
+  ...['Buffer', 'process', 'require', 'global', 'setImmediate', '__dirname', 'module'],
+]);
+
+interface SyntaxNode {
+  readonly type: string;
+  readonly [field: string]: unknown;
+}
+
+interface Place {
+  readonly node: SyntaxNode;
+  readonly parent: SyntaxNode | null;
+  readonly field: string;
+}
+
+const isNode = (value: unknown): value is SyntaxNode =>
+  typeof value === 'object' && value !== null && 'type' in value && typeof value.type === 'string';
+
+function* nodesOf(root: unknown, parent: SyntaxNode | null = null, field = ''): Generator<Place> {
+  if (Array.isArray(root)) for (const item of root) yield* nodesOf(item, parent, field);
+  if (!isNode(root)) return;
+  yield { node: root, parent, field };
+  for (const [name, value] of Object.entries(root)) if (name !== 'parent') yield* nodesOf(value, root, name);
+}
 
 const root = new URL('..', import.meta.url).pathname;
 const dist = join(root, 'dist');
@@ -44,4 +72,17 @@ test('the built broker has its launcher and its document', () => {
     encoding: 'utf8',
   });
   expect(JSON.parse(ran)).toMatchObject({ version: '0.1.0' });
+});
+
+test('the browser client is one file that stands alone, and knows nothing of Node', () => {
+  const text = readFileSync(join(dist, 'sdk/browser.js'), 'utf8');
+  const words = [];
+  for (const { node, parent, field } of nodesOf(parseAst(text))) {
+    if (['ImportDeclaration', 'ImportExpression', 'ExportAllDeclaration'].includes(node.type)) words.push(node.type);
+    if (node.type === 'Literal' && String(node['value']).startsWith('node:')) words.push(node['value']);
+    const isLabel = parent?.['computed'] !== true && ['property', 'key'].includes(field);
+    if (node.type === 'Identifier' && !isLabel) words.push(node['name']);
+  }
+  expect(words).toContain('WebSocket');
+  expect(words.filter(word => NODE_WORDS.has(String(word)) || String(word).startsWith('node:'))).toEqual([]);
 });

@@ -39,6 +39,12 @@ const areas: readonly Area[] = [
   { at: 'proto/errors.ts', may: [], because: 'the error table is the bottom of the vocabulary' },
   { at: 'sdk', may: proto, because: 'a client knows the wire, never the server' },
   {
+    at: 'sdk/browser',
+    may: ['proto/ids.ts', 'proto/errors.ts', 'sdk'],
+    because: 'a page has no batches and no gRPC, and shares what needs neither',
+  },
+  { at: 'sdk/examples', may: ['sdk', 'sdk/browser'], because: 'these are programs as a user would write them' },
+  {
     at: 'server/base',
     may: ['proto/ids.ts', 'proto/errors.ts'],
     because: 'everything stands on the leaf vocabulary, so it stands on nothing of the server',
@@ -158,7 +164,7 @@ const exempt: readonly RegExp[] = [
   /^server\/cli\//,
   /^server\/main\.ts$/,
   /^server\/testing\.ts$/,
-  /^sdk\/real-defaults\.ts$/,
+  /^sdk\/(?:browser\/)?real-defaults\.ts$/,
   // Programs as a user would write them.
   /^sdk\/examples\//,
 ];
