@@ -16,7 +16,9 @@ import { LoopShare } from './gateway/loop-share.ts';
 import { RecordFeeds } from './gateway/record-feed.ts';
 import { listenGrpc } from './gateway/grpc/listen.ts';
 import { listenManagement } from './gateway/management/listen.ts';
+import { OriginRule } from './gateway/origin-rule.ts';
 import { listenRest } from './gateway/rest/listen.ts';
+import { WebSocketDoor } from './gateway/websocket/door.ts';
 import { realClock } from './io/real/clock.ts';
 import { realDirectoryLocks } from './io/real/directory-lock.ts';
 import { realDisk } from './io/real/disk.ts';
@@ -88,16 +90,19 @@ export const startNode = async (config: Config, logger: Logger): Promise<Running
     const management = await listenManagement(context, { listen: config.management });
     opened.push(() => management.close());
     await broker.open();
-    const { allowOrigins, hostNames } = config;
-    const rest = await listenRest(context, { listen: config.http, allowOrigins, hostNames });
+    const originRule = OriginRule.of({ ...config, host: config.http.host });
+    const webSocket = new WebSocketDoor(context, originRule);
+    const rest = await listenRest(context, { listen: config.http, originRule, upgradeDoor: webSocket });
     opened.push(() => rest.close());
+    // Before the socket that its connections came from: that one waits for them.
+    opened.push(() => webSocket.close());
     const grpc = await listenGrpc(context, { listen: config.grpc });
     opened.push(() => grpc.close());
     addresses.http = rest.address;
     addresses.grpc = grpc.address;
     addresses.management = management.address;
     const stop = async (): Promise<void> => {
-      const doors: readonly Listener[] = [rest, grpc];
+      const doors: readonly Pick<Listener, 'drain'>[] = [rest, webSocket, grpc];
       const drained = Promise.all(doors.map(door => door.drain()));
       broker.drain();
       await drained;

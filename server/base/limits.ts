@@ -79,6 +79,24 @@ export const HEADER_TIMEOUT_MS = 10_000;
 export const HEADER_BYTES_MAX = 32 * KIB;
 export const HTTP_CONNECTIONS_MAX = 10_000;
 
+/** WebSocket: connections are HTTP's, and a part of those stays free for plain requests. */
+export const WEBSOCKET_CONNECTIONS_MAX = 9_000;
+export const WEBSOCKET_MESSAGE_BYTES_MAX = 8 * MIB;
+/** Pieces in which a message may come: each costs more memory than it brings when they are tiny. */
+export const WEBSOCKET_FRAGMENTS_MAX = 1_024;
+export const WEBSOCKET_CHUNKS_MAX = 8_192;
+/** Requests of one connection without an answer, and what those that write may hold: a few of the largest. */
+export const WEBSOCKET_REQUESTS_MAX = 64;
+export const WEBSOCKET_REQUEST_BYTES_MAX = 32 * MIB;
+export const WEBSOCKET_SUBSCRIPTIONS_MAX = 64;
+/** What one connection has not taken: reading from it stops at the first, and it is cut at the second. */
+export const WEBSOCKET_BUFFERED_BYTES_MAX = MIB;
+export const WEBSOCKET_BUFFERED_BYTES_CUT = 32 * MIB;
+/** A ping this often; no pong until the next one is due, and the connection is closed. */
+export const WEBSOCKET_PING_MS = 20_000;
+/** How long a stopping broker waits for answers and for clients to close. */
+export const WEBSOCKET_DRAIN_MS_MAX = 5_000;
+
 /** gRPC: receive windows (see performance notes in ARCHITECTURE.md) and what one peer may hold open. */
 export const GRPC_STREAM_WINDOW_BYTES = MIB;
 export const GRPC_CONNECTION_WINDOW_BYTES = 4 * MIB;

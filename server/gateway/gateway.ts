@@ -1,5 +1,7 @@
 // What every door is given and what it gives back. node.ts starts the doors; a door never knows another one.
 
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { Logger } from '../base/logger.ts';
 import type { Metrics } from '../base/metrics.ts';
 import type { Broker } from '../broker/broker.ts';
@@ -37,6 +39,16 @@ export interface Listener {
   /** No new requests; long-lived reads are told (`draining`) and ended; resolves when requests under way are answered. */
   drain(): Promise<void>;
   /** Closes what is left. */
+  close(): Promise<void>;
+}
+
+/** A door without a socket of its own: connections of the HTTP door that ask to be upgraded to its protocol become its. */
+export interface UpgradeDoor {
+  /** True for a request that asks for this protocol, whatever else is wrong with it. */
+  isFor(request: IncomingMessage): boolean;
+  /** Takes the connection over, or answers why not and closes it. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  drain(): Promise<void>;
   close(): Promise<void>;
 }
 

@@ -10,6 +10,8 @@
 // Guarantees: no input throws; what is refused names its field.
 
 import { isUtf8 } from 'node:buffer';
+import type { Result } from '@sluice/protocol/errors';
+import { accepted, refused } from '@sluice/protocol/errors';
 import type { HeaderInput, RecordCursor } from '@sluice/protocol/record';
 import { recordHeaders } from '@sluice/protocol/record';
 import { judgeJson } from './json-bytes.ts';
@@ -124,6 +126,22 @@ export const readRecordForm = (form: unknown): WrittenRecord | FormFault => {
   }
   if (keyForms > 1) return fault('key', 'a record takes only one of key and key_base64');
   return { kind: 'record', key, value, headers, timestamp, partition };
+};
+
+/** The member `records` of a produce request. */
+export const readRecordList = (list: unknown): Result<readonly WrittenRecord[]> => {
+  if (!Array.isArray(list) || list.length === 0) {
+    return refused('INVALID_REQUEST', 'records must be a list of at least one record', { field: 'records' });
+  }
+  const records: WrittenRecord[] = [];
+  for (let index = 0; index < list.length; index++) {
+    const record = readRecordForm(list[index]);
+    if (record.kind === 'fault') {
+      return refused('INVALID_REQUEST', `record ${index}: ${record.detail}`, { index, field: record.field });
+    }
+    records.push(record);
+  }
+  return accepted(records);
 };
 
 /** Headers as an object of strings, or as a list that keeps order, repeats and nulls. */

@@ -13,7 +13,7 @@ import type { GatewayContext } from '../gateway.ts';
 import type { Contract, Operation } from './contract.ts';
 import { stopping } from './body.ts';
 import { Exchange } from './exchange.ts';
-import type { OriginRule } from './origin-rule.ts';
+import type { OriginRule } from '../origin-rule.ts';
 import type { Handler, HandlerTable } from './handlers.ts';
 
 export interface DoorOptions {

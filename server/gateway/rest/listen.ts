@@ -8,21 +8,21 @@ import type { AddressInfo } from 'node:net';
 import { problem } from '@sluice/protocol/errors';
 import { HEADER_BYTES_MAX, HEADER_TIMEOUT_MS, HTTP_CONNECTIONS_MAX } from '../../base/limits.ts';
 import { problemDocument } from '../error-mapping.ts';
-import type { GatewayContext, ListenAddress, Listener } from '../gateway.ts';
+import type { GatewayContext, ListenAddress, Listener, UpgradeDoor } from '../gateway.ts';
 import { listenFailure } from '../listen-failure.ts';
 import { createAdminHandlers } from './admin.ts';
 import { Contract } from './contract.ts';
 import { RestDoor } from './door.ts';
-import { OriginRule } from './origin-rule.ts';
+import type { OriginRule } from '../origin-rule.ts';
 import { createProduceHandlers } from './produce.ts';
 import { createReadHandlers } from './read.ts';
+import { webSocketRoute } from './web-socket-route.ts';
 
 export interface RestOptions {
   readonly listen: ListenAddress;
-  /** Origins beside the listener's own, as scheme://host[:port]. */
-  readonly allowOrigins: readonly string[];
-  /** Names beside loopback and the bound address under which the door may be reached. */
-  readonly hostNames: readonly string[];
+  readonly originRule: OriginRule;
+  /** Takes over the connections that ask for it. */
+  readonly upgradeDoor: UpgradeDoor;
 }
 
 /** A connection without a byte in either direction for this long is closed; the longest wait for records is shorter. */
@@ -35,17 +35,17 @@ const DOCUMENT_PLACES = ['../../openapi.yaml', '../../../openapi.yaml'];
 export const listenRest = async (context: GatewayContext, options: RestOptions): Promise<Listener> => {
   const yaml = readDocument();
   const contract = new Contract(yaml);
-  const { listen } = options;
-  const boundHosts = [listen.host, bracketed(listen.host)];
+  const { listen, originRule, upgradeDoor } = options;
   const door = new RestDoor({
     context,
     contract,
     handlers: {
       ...createProduceHandlers(context),
       ...createReadHandlers(context),
+      ...webSocketRoute,
       ...createAdminHandlers(context, { yaml, json: contract.json }),
     },
-    originRule: new OriginRule(boundHosts, options.hostNames, options.allowOrigins),
+    originRule,
   });
   const server = createServer({
     maxHeaderSize: HEADER_BYTES_MAX,
@@ -56,12 +56,17 @@ export const listenRest = async (context: GatewayContext, options: RestOptions):
     noDelay: true,
     // The door answers a missing Host itself, as a problem document.
     requireHostHeader: false,
+    // What asks for another protocol is answered in this one.
+    shouldUpgradeCallback: (request: IncomingMessage) => upgradeDoor.isFor(request),
   });
   server.maxConnections = HTTP_CONNECTIONS_MAX;
   server.setTimeout(SILENCE_MS_MAX);
   server.on('request', (request: IncomingMessage, response: ServerResponse) => door.handle(request, response, false));
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     door.handle(request, response, true);
+  });
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    upgradeDoor.upgrade(request, socket, head);
   });
   server.on('clientError', (error: Error, socket: Duplex) => answerUnreadable(context, error, socket));
   await bind(server, listen);

@@ -1,36 +1,25 @@
 // What the path and the query of a produce request settle before its body is read, and what every body's records are
 // measured against.
 
-import type { Problem, Result } from '@sluice/protocol/errors';
-import { accepted, problem, refused } from '@sluice/protocol/errors';
+import type { Result } from '@sluice/protocol/errors';
+import { accepted, refused } from '@sluice/protocol/errors';
 import type { Codec } from '@sluice/protocol/record';
 import { assert } from '../../base/assert.ts';
-import type { Acks, Broker, TopicView } from '../../broker/broker.ts';
-import type { Clock } from '../../io/clock.ts';
+import type { Acks } from '../../broker/broker.ts';
 import type { GatewayContext } from '../gateway.ts';
 import { structureFault } from '../json-text.ts';
 import type { BuilderPool } from '../partition-batches.ts';
 import type { PartitionChoice } from '../partition-choice.ts';
 import type { WrittenRecord } from '../record-json.ts';
 import { ABSENT, bareValue } from '../record-json.ts';
-import { unknownPartition } from '../topic-lookup.ts';
+import type { PlacementPlan } from '../record-placement.ts';
 import type { Query } from './contract.ts';
 import type { Exchange } from './exchange.ts';
 import { parsePointer, pointedKey } from './key-pointer.ts';
 import { findPartition, findTopic } from './topic-lookup.ts';
 
 /** Where the records of one request go and how. */
-export interface ProducePlan {
-  readonly broker: Broker;
-  readonly clock: Clock;
-  readonly choice: PartitionChoice;
-  readonly pool: BuilderPool;
-  readonly topic: TopicView;
-  /** From the path; null lets records choose. */
-  readonly partition: number | null;
-  readonly acks: Acks;
-  readonly timeoutMs: number;
-  readonly codec: Codec;
+export interface ProducePlan extends PlacementPlan {
   /** Each JSON text is the value itself. */
   readonly isBare: boolean;
   /** Where in a bare value its key is; null for no keys. */
@@ -69,6 +58,7 @@ export const makePlan = (
   return accepted({
     broker,
     clock,
+    partitionOf: 'path',
     choice,
     pool,
     topic: topic.value,
@@ -100,25 +90,3 @@ export const bareRecord = (value: unknown, plan: ProducePlan): Result<WrittenRec
     partition: ABSENT,
   });
 };
-
-/** Why a record may not name this partition. */
-export const partitionFault = (partition: number, plan: ProducePlan, index: number | null): Problem | null => {
-  const { topic } = plan;
-  const at = index === null ? {} : { index };
-  if (partition >= topic.partitionCount) {
-    const { problem: unknown } = unknownPartition(topic, partition);
-    return { ...unknown, facts: { ...unknown.facts, ...at } };
-  }
-  if (plan.partition === null || partition === plan.partition) return null;
-  const detail = `the record names partition ${partition}, the path ${plan.partition}`;
-  return problem('INVALID_REQUEST', detail, { ...at, field: 'partition' });
-};
-
-export const recordTooLarge = (
-  topic: TopicView,
-  at: Readonly<Record<string, number>>,
-): { readonly ok: false; readonly problem: Problem } =>
-  refused('RECORD_TOO_LARGE', `the record does not fit into a batch of ${topic.batchBytesMax} bytes`, {
-    ...at,
-    limit_bytes: topic.batchBytesMax,
-  });

@@ -19,12 +19,13 @@ import { decodeText, parseJson } from '../json-text.ts';
 import { PartitionBatches } from '../partition-batches.ts';
 import type { WrittenRecord } from '../record-json.ts';
 import { ABSENT, readRecordForm } from '../record-json.ts';
+import { partitionFault, recordTooLarge } from '../record-placement.ts';
 import { stopping, throttled } from './body.ts';
 import { BodyChunks } from './body-chunks.ts';
 import type { Exchange } from './exchange.ts';
 import { LineSplitter } from './line-splitter.ts';
 import type { ProducePlan } from './produce-plan.ts';
-import { bareRecord, partitionFault, recordTooLarge } from './produce-plan.ts';
+import { bareRecord } from './produce-plan.ts';
 
 /** A batch this large is sent at once, or as soon as the one before it is answered. */
 const BATCH_BYTES_GOAL = 256 * 1024;

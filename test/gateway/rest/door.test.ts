@@ -13,7 +13,7 @@ import { RecordFeeds } from '../../../server/gateway/record-feed.ts';
 import { Contract } from '../../../server/gateway/rest/contract.ts';
 import { RestDoor } from '../../../server/gateway/rest/door.ts';
 import type { Handler } from '../../../server/gateway/rest/handlers.ts';
-import { OriginRule } from '../../../server/gateway/rest/origin-rule.ts';
+import { OriginRule } from '../../../server/gateway/origin-rule.ts';
 import { realClock } from '../../../server/io/real/clock.ts';
 import { realRandom } from '../../../server/io/real/random.ts';
 import { call } from '../../integration/http-call.ts';
@@ -106,7 +106,7 @@ describe('a handler that throws', () => {
     const program = `
       const { RestDoor } = await import(${JSON.stringify(url('../../../server/gateway/rest/door.ts'))});
       const { Contract } = await import(${JSON.stringify(url('../../../server/gateway/rest/contract.ts'))});
-      const { OriginRule } = await import(${JSON.stringify(url('../../../server/gateway/rest/origin-rule.ts'))});
+      const { OriginRule } = await import(${JSON.stringify(url('../../../server/gateway/origin-rule.ts'))});
       const { createMetrics } = await import(${JSON.stringify(url('../../../server/base/metrics.ts'))});
       const { assert } = await import(${JSON.stringify(url('../../../server/base/assert.ts'))});
       const { realClock } = await import(${JSON.stringify(url('../../../server/io/real/clock.ts'))});

@@ -27,6 +27,16 @@ export class OriginRule {
   readonly #hostNames: ReadonlySet<string>;
   readonly #allowedOrigins: ReadonlySet<string>;
 
+  /** The rule of a listener. */
+  static of(options: {
+    readonly host: string;
+    readonly hostNames: readonly string[];
+    readonly allowOrigins: readonly string[];
+  }): OriginRule {
+    const { host, hostNames, allowOrigins } = options;
+    return new OriginRule([host, host.includes(':') ? `[${host}]` : host], hostNames, allowOrigins);
+  }
+
   constructor(boundHosts: readonly string[], hostNames: readonly string[], allowOrigins: readonly string[]) {
     this.#hostNames = new Set([...LOOPBACK_NAMES, ...boundHosts, ...hostNames].map(name => name.toLowerCase()));
     this.#allowedOrigins = new Set(allowOrigins.map(origin => origin.toLowerCase().replace(/\/$/, '')));

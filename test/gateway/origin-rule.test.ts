@@ -1,7 +1,7 @@
 // Which hosts and origins may use the door.
 
 import { describe, expect, it } from 'vitest';
-import { OriginRule } from '../../../server/gateway/rest/origin-rule.ts';
+import { OriginRule } from '../../server/gateway/origin-rule.ts';
 
 const rule = new OriginRule(['10.1.2.3'], ['broker.example'], ['https://app.example', 'http://localhost:3000/']);
 const isAllowed = (host: string | undefined, origin?: string, localAddress = '127.0.0.1'): boolean =>
