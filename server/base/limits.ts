@@ -66,6 +66,10 @@ export const TIMEOUT_MS_MAX = 300_000;
 /** Pieces of long streams rendered in one turn of the event loop: a few milliseconds. */
 export const STREAM_PIECES_PER_TURN = 4;
 
+/** Server-Sent Events: when a browser comes back, and how long a stream stays silent before a comment shows that it lives. */
+export const EVENT_RETRY_MS = 1_000;
+export const EVENT_SILENCE_MS_MAX = 15_000;
+
 /** Rendered pieces of live reads kept for readers that come for them a little later, all forms together. */
 export const FEED_CACHE_BYTES_MAX = 32 * MIB;
 

@@ -32,6 +32,13 @@ const START_PARAMETERS = ['from', 'offset', 'timestamp', 'tail', 'cursor'] as co
 export const startsAtEarliest = (parameters: StartParameters): boolean =>
   !START_PARAMETERS.some(name => parameters[name] !== undefined) || parameters['from'] === 'earliest';
 
+/** The same read from a cursor, whatever start it named. */
+export const startingAtCursor = <T extends StartParameters>(parameters: T, cursor: string): T => {
+  const starts: readonly string[] = START_PARAMETERS;
+  const others = Object.entries(parameters).filter(([name]) => !starts.includes(name));
+  return { ...Object.fromEntries(others), cursor } as unknown as T;
+};
+
 export const resetOf = (parameters: StartParameters): Reset => (parameters['reset'] as Reset | undefined) ?? null;
 
 /** Relies on a partition that the topic has. */

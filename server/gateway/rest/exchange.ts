@@ -144,15 +144,33 @@ export class Exchange {
   }
 
   /** For answers that are written in pieces; `finishStream` ends them. */
-  beginStream(status: number, contentType: string, trailer: string): void {
+  beginStream(status: number, contentType: string, trailer: string | null): void {
     const headers = this.headers({ 'Content-Type': contentType });
-    if (this.#takesTrailers) headers['Trailer'] = trailer;
+    if (trailer !== null && this.#takesTrailers) headers['Trailer'] = trailer;
     this.response.writeHead(status, headers);
   }
 
-  finishStream(sentBytes: number, trailers: Readonly<Record<string, string>>): void {
-    this.#finish('ok', sentBytes);
-    if (this.#takesTrailers) this.response.addTrailers(trailers);
+  /** Resolves when the piece is with the kernel, or the client is gone. */
+  write(piece: Buffer): Promise<void> {
+    return new Promise(resolve => {
+      const { response } = this;
+      const gone = (): void => resolve();
+      response.once('close', gone);
+      response.write(piece, () => {
+        response.off('close', gone);
+        resolve();
+      });
+      if (this.#isClosed) resolve();
+    });
+  }
+
+  finishStream(
+    sentBytes: number,
+    trailers: Readonly<Record<string, string>> | null,
+    outcome: 'ok' | ErrorCode = 'ok',
+  ): void {
+    this.#finish(outcome, sentBytes);
+    if (trailers !== null && this.#takesTrailers) this.response.addTrailers(trailers);
     this.response.end();
   }
 

@@ -1,19 +1,22 @@
-// Reading: a JSON page or a stream of lines.
+// Reading: a JSON page, a stream of lines, or events (event-stream.ts).
 //
 // The start of a read is resolved to one offset a partition; from then on it is a RecordReader and a rendering. A page is
 // filled from as many fetches as it takes to have records, and empty only at the end; a stream ends at the high
 // watermark as of its first fetch, or, with `wait`, once nothing came for that long.
 
-import type { Problem } from '@sluice/protocol/errors';
+import type { Problem, Result } from '@sluice/protocol/errors';
 import { problem } from '@sluice/protocol/errors';
 import type { Offset, TopicId } from '@sluice/protocol/ids';
 import { offset } from '@sluice/protocol/ids';
 import { READ_LIMIT_DEFAULT } from '../../base/limits.ts';
+import type { FetchPosition } from '../../broker/broker.ts';
 import { encodeCursor } from '../cursor.ts';
 import type { GatewayContext } from '../gateway.ts';
-import { startPositions, startsAtEarliest } from '../read-start.ts';
+import { positionsInLog, resetOf, startPositions, startingAtCursor, startsAtEarliest } from '../read-start.ts';
 import { RecordReader } from '../record-reader.ts';
 import { throttled } from './body.ts';
+import type { Query } from './contract.ts';
+import { answerEvents } from './event-stream.ts';
 import type { Exchange } from './exchange.ts';
 import type { Handler, HandlerTable } from './handlers.ts';
 import { preferredType } from './preferred-type.ts';
@@ -22,7 +25,8 @@ import { makeReadPlan } from './read-plan.ts';
 import { Rendering } from './rendering.ts';
 import { answerRecord } from './single-record.ts';
 
-const PAGE_TYPES = ['application/json', 'application/x-ndjson', 'text/plain'] as const;
+const EVENT_TYPE = 'text/event-stream';
+const PAGE_TYPES = ['application/json', 'application/x-ndjson', 'text/plain', EVENT_TYPE] as const;
 
 /** Answers this short are not counted against the budget of bodies. */
 const TEXT_BYTES_EASY = 65_536;
@@ -31,13 +35,16 @@ const TEXT_BYTES_EASY = 65_536;
 const EARLIEST_ATTEMPTS = 3;
 
 export const createReadHandlers = (context: GatewayContext): HandlerTable => {
+  const eventMetrics = context.metrics.verb('sse', 'fetch');
   let turn = 0;
-  const read: Handler = async (exchange, query) => {
+  const read: Handler = async (exchange, asked) => {
     const type = preferredType(exchange, PAGE_TYPES);
     if (type === null) {
       exchange.problem(problem('NOT_ACCEPTABLE', `records are rendered as ${PAGE_TYPES.join(', ')}`));
       return;
     }
+    const query = type === EVENT_TYPE ? resumed(exchange, asked) : asked;
+    if (type === EVENT_TYPE) exchange.metrics = eventMetrics;
     const plan = makeReadPlan(context, exchange, query);
     if (!plan.ok) {
       exchange.problem(plan.problem);
@@ -45,10 +52,16 @@ export const createReadHandlers = (context: GatewayContext): HandlerTable => {
     }
     turn = (turn + 1) % 0x7fffffff;
     const isEarliest = startsAtEarliest(query);
+    const reset = resetOf(query);
     for (let attempt = 1; ; attempt++) {
-      const start = await startPositions(context.broker, plan.value, query);
+      const start = await startsInLog(plan.value, { query, isChecked: type === EVENT_TYPE || reset !== null });
       if (!start.ok) {
         exchange.problem(start.problem);
+        return;
+      }
+      if (exchange.isGone) return;
+      if (type === EVENT_TYPE) {
+        await answerEvents(exchange, { plan: plan.value, positions: start.value, reset });
         return;
       }
       const { topic, isolation } = plan.value;
@@ -58,17 +71,33 @@ export const createReadHandlers = (context: GatewayContext): HandlerTable => {
           ? await answerPage(exchange, plan.value, reader)
           : await answerLines(exchange, plan.value, { reader, type });
       if (refusal === null) return;
-      if (refusal.code !== 'OFFSET_OUT_OF_RANGE' || !isEarliest || attempt === EARLIEST_ATTEMPTS) {
+      const isOvertaken = refusal.code === 'OFFSET_OUT_OF_RANGE' && (isEarliest || reset !== null);
+      if (!isOvertaken || attempt === EARLIEST_ATTEMPTS) {
         exchange.problem(refusal);
         return;
       }
     }
+  };
+  /** `isChecked`: an offset that the log does not have is refused, or reset, before anything is sent. */
+  const startsInLog = async (
+    plan: ReadPlan,
+    { query, isChecked }: { readonly query: Query; readonly isChecked: boolean },
+  ): Promise<Result<readonly FetchPosition[]>> => {
+    const start = await startPositions(context.broker, plan, query);
+    if (!start.ok || !isChecked) return start;
+    return positionsInLog(context.broker, plan.topic.name, { positions: start.value, reset: resetOf(query) });
   };
   return {
     readTopic: { verb: 'fetch', handle: read },
     readPartition: { verb: 'fetch', handle: read },
     getRecord: { verb: 'fetch', handle: (exchange, query) => answerRecord(context, exchange, query) },
   };
+};
+
+/** A browser that comes back repeats the request as it was and says where it had come to. */
+const resumed = (exchange: Exchange, query: Query): Query => {
+  const last = exchange.request.headers['last-event-id'];
+  return typeof last === 'string' && last !== '' ? startingAtCursor(query, last) : query;
 };
 
 const cursorOf = (topicId: TopicId, reader: RecordReader): string =>
@@ -156,7 +185,7 @@ const answerLines = async (
           exchange.breakStream('THROTTLED');
           return null;
         }
-        await written(exchange, piece);
+        await exchange.write(piece);
         if (exchange.isGone) return null;
         rendering.out.giveBack(piece);
         exchange.release(reservedBytes);
@@ -170,16 +199,3 @@ const answerLines = async (
     openStreams.dec({ door: 'rest' });
   }
 };
-
-/** Resolves when the piece is with the kernel, or the client is gone. */
-const written = (exchange: Exchange, piece: Buffer): Promise<void> =>
-  new Promise(resolve => {
-    const { response } = exchange;
-    const gone = (): void => resolve();
-    response.once('close', gone);
-    response.write(piece, () => {
-      response.off('close', gone);
-      resolve();
-    });
-    if (exchange.isGone) resolve();
-  });
