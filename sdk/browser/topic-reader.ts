@@ -79,6 +79,7 @@ export class TopicReader<Key, Value> implements Reader<Key, Value>, LinkUser, Su
   #owedBytes = 0;
 
   #hasBegun = false;
+  #isAttached = false;
   #isClosed = false;
   #hasEnded = false;
   #failure: { readonly error: unknown } | null = null;
@@ -143,7 +144,7 @@ export class TopicReader<Key, Value> implements Reader<Key, Value>, LinkUser, Su
       if (link.isWritable) link.request(members, { answered: () => {}, lost: () => {} });
       this.#subscription = null;
     }
-    if (this.#hasBegun && this.#options.untilEnd !== true) link.detach(this);
+    if (this.#isAttached) link.detach(this);
     this.#wake?.();
     this.#whenTaken?.();
     this.#surroundings.onEnded(this);
@@ -188,9 +189,29 @@ export class TopicReader<Key, Value> implements Reader<Key, Value>, LinkUser, Su
     this.#hasBegun = true;
     if (this.#options.untilEnd === true) {
       this.#readPages().catch((error: unknown) => this.#fail(error));
+    } else if (this.#options.from === 'latest') {
+      this.#findEnd().catch((error: unknown) => this.#fail(error));
     } else {
-      this.#surroundings.link.attach(this);
+      this.#attach();
     }
+  }
+
+  #attach(): void {
+    if (this.#isClosed) return;
+    this.#isAttached = true;
+    this.#surroundings.link.attach(this);
+  }
+
+  /** The cursor of the end as it is now: a connection lost before the first record must not move the beginning. */
+  async #findEnd(): Promise<void> {
+    const query = new URLSearchParams({ limit: '1' });
+    for (const [name, value] of Object.entries(this.#parameters())) query.set(name, String(value));
+    const path = `${topicPath(this.topic)}/records?${query.toString()}`;
+    const { signal } = this.#options;
+    const page: PageDocument = await this.#surroundings.rest.ask({ method: 'GET', path, signal });
+    this.#taken = page.next.cursor;
+    this.#push({ records: page.records, cursor: page.next.cursor });
+    this.#attach();
   }
 
   #subscribe(): void {
@@ -203,7 +224,7 @@ export class TopicReader<Key, Value> implements Reader<Key, Value>, LinkUser, Su
     this.#surroundings.link.request(`"op":"subscribe",${JSON.stringify(parameters).slice(1, -1)}`, {
       answered: frame => {
         this.#isSubscribing = false;
-        if (frame.op === 'subscribed' && frame.subscription !== undefined) this.#subscribed(frame.subscription, frame);
+        if (frame.op === 'subscribed' && frame.subscription !== undefined) this.#subscribed(frame.subscription);
         else this.#refused(errorOf(frame.problem ?? {}));
       },
       lost: () => {
@@ -212,7 +233,7 @@ export class TopicReader<Key, Value> implements Reader<Key, Value>, LinkUser, Su
     });
   }
 
-  #subscribed(subscription: string, { cursor }: Frame): void {
+  #subscribed(subscription: string): void {
     const { link } = this.#surroundings;
     if (this.#isClosed) {
       const members = `"op":"unsubscribe","subscription":${JSON.stringify(subscription)}`;
@@ -221,11 +242,6 @@ export class TopicReader<Key, Value> implements Reader<Key, Value>, LinkUser, Su
     }
     this.#subscription = subscription;
     link.listen(subscription, this);
-    // Where it begins is known from now on: `latest` is not asked for twice.
-    if (cursor !== undefined && this.#received === null) {
-      this.#received = cursor;
-      this.#taken ??= cursor;
-    }
   }
 
   #parameters(): Record<string, string | number> {

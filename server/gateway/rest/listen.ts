@@ -14,6 +14,7 @@ import { createAdminHandlers } from './admin.ts';
 import { Contract } from './contract.ts';
 import { RestDoor } from './door.ts';
 import type { OriginRule } from '../origin-rule.ts';
+import { createPageHandlers, readPage } from './page.ts';
 import { createProduceHandlers } from './produce.ts';
 import { createReadHandlers } from './read.ts';
 import { webSocketRoute } from './web-socket-route.ts';
@@ -34,6 +35,7 @@ const DOCUMENT_PLACES = ['../../openapi.yaml', '../../../openapi.yaml'];
 
 export const listenRest = async (context: GatewayContext, options: RestOptions): Promise<Listener> => {
   const yaml = readDocument();
+  const page = readPage(readFileSync(new URL('page.html', import.meta.url), 'utf8'));
   const contract = new Contract(yaml);
   const { listen, originRule, upgradeDoor } = options;
   const door = new RestDoor({
@@ -44,6 +46,7 @@ export const listenRest = async (context: GatewayContext, options: RestOptions):
       ...createReadHandlers(context),
       ...webSocketRoute,
       ...createAdminHandlers(context, { yaml, json: contract.json }),
+      ...createPageHandlers(page),
     },
     originRule,
   });

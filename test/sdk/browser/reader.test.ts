@@ -14,9 +14,9 @@ beforeEach(() => {
   sluice = new Sluice({ url: 'http://127.0.0.1:8080' }, world);
 });
 
-const subscribed = (socket: ScriptedSocket, cursor?: string): void => {
+const subscribed = (socket: ScriptedSocket): void => {
   const { id } = socket.ops('subscribe').at(-1) ?? {};
-  socket.answer({ id, op: 'subscribed', subscription: 's1', ...(cursor === undefined ? {} : { cursor }) });
+  socket.answer({ id, op: 'subscribed', subscription: 's1' });
 };
 const frame = (cursor: string, ...records: unknown[]): unknown => ({
   op: 'records',
@@ -33,7 +33,7 @@ const iterate = (reader: Reader<string, string>): { next(): Promise<Taken | unde
 
 describe('a subscription', () => {
   test('asks for values as text, with credit, and hands out what comes', async () => {
-    const reader = sluice.reader({ topic, from: 'latest', partitions: [0, 2], isolation: 'read_committed' });
+    const reader = sluice.reader({ topic, from: { tail: 5 }, partitions: [0, 2], isolation: 'read_committed' });
     const messages = iterate(reader);
     world.socket.open();
     expect(world.socket.sent).toEqual([
@@ -41,7 +41,7 @@ describe('a subscription', () => {
         id: 1,
         op: 'subscribe',
         topic: 't',
-        from: 'latest',
+        tail: 5,
         partitions: '0,2',
         values: 'text',
         isolation: 'read_committed',
@@ -124,9 +124,16 @@ describe('resuming', () => {
   });
 
   test('`latest` is the end as it was when the subscription was made, not when it came back', async () => {
-    const messages = iterate(sluice.reader({ topic, from: 'latest' }));
+    world.answers.push({ status: 200, text: '{"records":[],"next":{"cursor":"c0"}}' });
+    const reader = sluice.reader({ topic, from: 'latest' });
+    const messages = iterate(reader);
+    await world.clock.advance(0);
+    expect(world.requests.map(request => request.url)).toEqual([
+      'http://127.0.0.1:8080/v1/topics/t/records?limit=1&from=latest&values=text',
+    ]);
+    expect(reader.cursor).toBe('c0');
     world.socket.open();
-    subscribed(world.socket, 'c0');
+    subscribed(world.socket);
     world.socket.cut();
     await world.clock.advance(2_000);
     world.socket.open();
