@@ -172,6 +172,7 @@ const exempt: readonly RegExp[] = [
 const timeReason = 'time comes through the injected clock, or a run cannot be repeated';
 const randomReason = 'randomness comes through the injected source, or a run cannot be repeated';
 const worldReason = 'files and sockets are reached through server/io';
+const httpReason = 'importing its values loads an HTTP client too: gateway/http-server.ts has the server without it';
 
 const refusedNames = new Map([
   ['Date', timeReason],
@@ -201,6 +202,9 @@ const refusedModules = new Map([
   ['timers/promises', timeReason],
   ['perf_hooks', timeReason],
 ]);
+
+/** The same, and in listeners too. */
+const refusedEverywhere = new Map([['http', httpReason]]);
 
 const pureFolders: readonly RegExp[] = [/^server\/raft\//, /^server\/state\//];
 
@@ -392,9 +396,11 @@ const judgeImport = (path: string, one: Import): string | null => {
   return area.because;
 };
 
-const judgeModule = (one: Import): string | null => {
+const judgeModule = (one: Import): string | null => refusedValues(one, refusedModules);
+
+const refusedValues = (one: Import, refused: ReadonlyMap<string, string>): string | null => {
   if (one.typesOnly || one.specifier === null) return null;
-  return refusedModules.get(one.specifier.replace(/^node:/, '')) ?? null;
+  return refused.get(one.specifier.replace(/^node:/, '')) ?? null;
 };
 
 const isExempt = (path: string): boolean => exempt.some(pattern => pattern.test(path));
@@ -576,7 +582,7 @@ const judge = (sources: Sources): readonly Finding[] => {
       const target = one.specifier === null ? null : targetOf(path, one.specifier);
       if (target !== null && 'path' in target && target.path !== path) targets.push(target.path);
       const isRuled = target !== null || one.specifier === null || isRuledForPurity(path);
-      const because = isRuled ? judgeImport(path, one) : null;
+      const because = (isRuled ? judgeImport(path, one) : null) ?? refusedValues(one, refusedEverywhere);
       if (because !== null) complain([one.node, `imports ${one.specifier ?? 'something computed'}`, because]);
     }
     graph.set(path, targets);
@@ -625,6 +631,7 @@ describe('the rules find what they are for', () => {
     ['proto/record/a.ts', "import { x } from '../ids.ts';", 'the record format stands alone'],
     ['server/base/a.ts', "import { x } from '../../test/model/a.ts';", 'nothing imports tests'],
     ['server/odd.ts', "import { x } from './base/assert.ts';", 'a file outside the table'],
+    ['server/gateway/rest/listen.ts', "import { createServer } from 'node:http';", 'not even a listener'],
   ])('in %s: %s (%s)', (path, text) => {
     expect(found(path, text)).toHaveLength(1);
   });

@@ -1,13 +1,14 @@
 // The management port: is the process alive, is it ready, what does it count. For orchestrators and scrapers; nothing
 // here changes anything, and it is bound apart from what clients reach.
 
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { ErrorCode, Facts } from '@sluice/protocol/errors';
 import { problem } from '@sluice/protocol/errors';
 import { HEADER_BYTES_MAX, HEADER_TIMEOUT_MS } from '../../base/limits.ts';
 import { httpStatus, problemDocument } from '../error-mapping.ts';
 import type { GatewayContext, ListenAddress, Listener } from '../gateway.ts';
+import { createHttpServer } from '../http-server.ts';
 import { listenFailure } from '../listen-failure.ts';
 
 /** Scrapers keep one connection each; beyond this many something is wrong with them. */
@@ -19,7 +20,7 @@ export interface ManagementOptions {
 
 export const listenManagement = async (context: GatewayContext, options: ManagementOptions): Promise<Listener> => {
   const routes = managementRoutes(context);
-  const server = createServer(
+  const server = createHttpServer(
     { maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: HEADER_TIMEOUT_MS, requestTimeout: HEADER_TIMEOUT_MS },
     (request, response) => {
       respond({ context, routes, request, response }).catch((error: unknown) => {

@@ -7,9 +7,9 @@
 // defaults filled in. A parameter given twice is refused, as is one that the operation does not have.
 // Relies on a document that is right (a test compiles every check of it); a mistake throws.
 
-import type { ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
-import { Ajv2020 } from 'ajv/dist/2020.js';
-import ajvFormats from 'ajv-formats';
+import { createRequire } from 'node:module';
+import type { FormatsPlugin } from 'ajv-formats';
+import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
 import type { ErrorCode, Problem, Result } from '@sluice/protocol/errors';
 import { accepted, isErrorCode, problem } from '@sluice/protocol/errors';
 import { parse } from 'yaml';
@@ -70,16 +70,12 @@ export class Contract {
   readonly operations: readonly Operation[];
   /** The document as JSON text. */
   readonly json: string;
-  readonly #ajv: Ajv2020;
+  readonly #compiler: () => Ajv2020;
 
   constructor(yaml: string) {
     const document = parse(yaml) as DocumentNode;
     this.json = JSON.stringify(document);
-    this.#ajv = new Ajv2020({ strict: true, allowUnionTypes: true, strictRequired: false, useDefaults: true });
-    ajvFormats.default(this.#ajv);
-    const { schemas } = JSON.parse(this.json.replaceAll(IN_DOCUMENT, REGISTERED))
-      .components as DocumentNode['components'];
-    this.#ajv.addSchema({ $id: 'openapi', $defs: schemas });
+    this.#compiler = once(() => schemaCompiler(this.json));
     const operations: Operation[] = [];
     for (const [path, item] of Object.entries(document.paths)) {
       for (const method of methods) {
@@ -93,7 +89,7 @@ export class Contract {
 
   /** The compiled schema of a component, for those who judge the same by hand. */
   schema(name: string): ValidateFunction {
-    return this.#ajv.compile({ $ref: `${REGISTERED}${name}` });
+    return this.#compiler().compile({ $ref: `${REGISTERED}${name}` });
   }
 
   #operation(document: DocumentNode, node: OperationNode, at: { method: string; path: string }): Operation {
@@ -102,7 +98,7 @@ export class Contract {
       .filter(parameter => parameter.in === 'query');
     const byName = new Map(parameters.map(parameter => [parameter.name, parameter]));
     const judgeQuery = once(() =>
-      this.#ajv.compile({
+      this.#compiler().compile({
         type: 'object',
         additionalProperties: false,
         required: parameters.filter(parameter => parameter.required === true).map(parameter => parameter.name),
@@ -115,7 +111,9 @@ export class Contract {
     const needsQuery = parameters.some(parameter => parameter.required === true);
     const bodySchema = node.requestBody?.content?.['application/json']?.schema?.$ref;
     const judgeBody = once(() =>
-      bodySchema === undefined ? null : this.#ajv.compile({ $ref: bodySchema.replace(IN_DOCUMENT, REGISTERED) }),
+      bodySchema === undefined
+        ? null
+        : this.#compiler().compile({ $ref: bodySchema.replace(IN_DOCUMENT, REGISTERED) }),
     );
     return {
       id: node.operationId,
@@ -129,6 +127,29 @@ export class Contract {
     };
   }
 }
+
+const load = createRequire(import.meta.url);
+
+/**
+ * Loaded when the first check is needed, which the routes of records do not do: the compiler is a sixth of all code.
+ * That the document's schemas are schemas is for the tests to say (they compile all of them, against the meta-schema):
+ * judging that at every start took longer than everything else the compiler does.
+ */
+const schemaCompiler = (json: string): Ajv2020 => {
+  const { Ajv2020 } = load('ajv/dist/2020.js') as typeof import('ajv/dist/2020.js');
+  const formats = load('ajv-formats') as { readonly default: FormatsPlugin };
+  const compiler = new Ajv2020({
+    strict: true,
+    allowUnionTypes: true,
+    strictRequired: false,
+    useDefaults: true,
+    validateSchema: false,
+    meta: false,
+  });
+  formats.default(compiler);
+  const { schemas } = JSON.parse(json.replaceAll(IN_DOCUMENT, REGISTERED)).components as DocumentNode['components'];
+  return compiler.addSchema({ $id: 'openapi', $defs: schemas });
+};
 
 /** Compiling all checks takes longer than the rest of a broker's start; most are never needed. */
 const once = <T>(make: () => T): (() => T) => {

@@ -2,13 +2,13 @@
 
 import { readFileSync } from 'node:fs';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
-import { createServer } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { AddressInfo } from 'node:net';
 import { problem } from '@sluice/protocol/errors';
 import { HEADER_BYTES_MAX, HEADER_TIMEOUT_MS, HTTP_CONNECTIONS_MAX } from '../../base/limits.ts';
 import { problemDocument } from '../error-mapping.ts';
 import type { GatewayContext, ListenAddress, Listener, UpgradeDoor } from '../gateway.ts';
+import { createHttpServer } from '../http-server.ts';
 import { listenFailure } from '../listen-failure.ts';
 import { createAdminHandlers } from './admin.ts';
 import { Contract } from './contract.ts';
@@ -50,7 +50,7 @@ export const listenRest = async (context: GatewayContext, options: RestOptions):
     },
     originRule,
   });
-  const server = createServer({
+  const server = createHttpServer({
     maxHeaderSize: HEADER_BYTES_MAX,
     headersTimeout: HEADER_TIMEOUT_MS,
     // Uploads of lines may last as long as they bring bytes; silence ends them.

@@ -1,6 +1,7 @@
 // openapi.yaml as the source of routes, queries and codes.
 
 import { readFileSync } from 'node:fs';
+import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, it } from 'vitest';
 import { errorTable } from '@sluice/protocol/errors';
 import type { Operation } from '../../../server/gateway/rest/contract.ts';
@@ -14,13 +15,22 @@ const operation = (id: string): Operation => {
 };
 
 interface DocumentShape {
-  components: { schemas: { Code: { enum: string[] } }; parameters: Record<string, unknown> };
+  components: { schemas: { Code: { enum: string[] } }; parameters: Record<string, { schema: object }> };
 }
 const document = JSON.parse(contract.json) as DocumentShape;
 
 describe('the document', () => {
   it('lists exactly the codes of the error table', () => {
     expect(document.components.schemas.Code.enum.toSorted()).toEqual(Object.keys(errorTable).toSorted());
+  });
+
+  it('has schemas that are schemas, which no broker looks at again', () => {
+    const judge = new Ajv2020({ strict: false });
+    const { schemas, parameters } = document.components;
+    for (const [name, schema] of [...Object.entries(schemas), ...Object.entries(parameters)]) {
+      expect([name, judge.validateSchema('schema' in schema ? schema.schema : schema)]).toEqual([name, true]);
+    }
+    expect(judge.validateSchema({ type: 'strin' })).toBe(false);
   });
 
   it('names every operation once', () => {
