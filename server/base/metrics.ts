@@ -1,7 +1,7 @@
 // Everything that /metrics shows, in one registry. Names end in their unit; labels are few and closed (no topic names that
 // a client invents: only topics that exist are labelled).
 
-import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { Gauge, MetricRegistry } from './metric-registry.ts';
 import { type Count, CountFamily, DurationFamily, type Durations } from './tally.ts';
 
 /** Doors are the listeners' protocols; verbs the operations behind them. */
@@ -32,7 +32,7 @@ export interface BrokerReport {
 }
 
 export interface Metrics {
-  readonly registry: Registry;
+  readonly registry: MetricRegistry;
   /** Asked at each scrape; gauges are never kept up to date on the hot path. */
   reportFrom(report: () => BrokerReport): void;
   /** One object a door and verb, made once and kept by the caller: looking labels up costs more than counting. */
@@ -42,9 +42,8 @@ export interface Metrics {
 }
 
 export const createMetrics = (): Metrics => {
-  const registry = new Registry();
+  const registry = new MetricRegistry();
   const registers = [registry];
-  collectDefaultMetrics({ register: registry, prefix: 'sluice_' });
   const requests = new CountFamily(
     registry,
     'sluice_requests_total',
@@ -87,7 +86,7 @@ export const createMetrics = (): Metrics => {
     });
   };
   const nodeGauge = (name: string, help: string, value: (report: BrokerReport) => number): void => {
-    const gauge: Gauge = new Gauge({ name, help, registers, collect: () => gauge.set(value(report())) });
+    const gauge: Gauge = new Gauge({ name, help, registers, collect: () => gauge.set({}, value(report())) });
   };
   partitionGauge('sluice_log_size_bytes', 'Bytes of record batches on disk', entry => entry.sizeBytes);
   partitionGauge('sluice_log_segments', 'Segments of the log, the active one included', entry => entry.segments);
