@@ -8,7 +8,8 @@
 // Relies on a document that is right (a test compiles every check of it); a mistake throws.
 
 import { createRequire } from 'node:module';
-import type { FormatsPlugin } from 'ajv-formats';
+import type AjvFormats from 'ajv-formats';
+import type * as Ajv from 'ajv/dist/2020.js';
 import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
 import type { ErrorCode, Problem, Result } from '@sluice/protocol/errors';
 import { accepted, isErrorCode, problem } from '@sluice/protocol/errors';
@@ -111,9 +112,7 @@ export class Contract {
     const needsQuery = parameters.some(parameter => parameter.required === true);
     const bodySchema = node.requestBody?.content?.['application/json']?.schema?.$ref;
     const judgeBody = once(() =>
-      bodySchema === undefined
-        ? null
-        : this.#compiler().compile({ $ref: bodySchema.replace(IN_DOCUMENT, REGISTERED) }),
+      bodySchema === undefined ? null : this.#compiler().compile({ $ref: bodySchema.replace(IN_DOCUMENT, REGISTERED) }),
     );
     return {
       id: node.operationId,
@@ -136,8 +135,8 @@ const load = createRequire(import.meta.url);
  * judging that at every start took longer than everything else the compiler does.
  */
 const schemaCompiler = (json: string): Ajv2020 => {
-  const { Ajv2020 } = load('ajv/dist/2020.js') as typeof import('ajv/dist/2020.js');
-  const formats = load('ajv-formats') as { readonly default: FormatsPlugin };
+  const { Ajv2020 } = load('ajv/dist/2020.js') as typeof Ajv;
+  const formats = load('ajv-formats') as typeof AjvFormats;
   const compiler = new Ajv2020({
     strict: true,
     allowUnionTypes: true,
