@@ -46,8 +46,17 @@ export const topicId = (text: string): TopicId => {
 
 // Without Node's Buffer: browsers load this file too.
 export const topicIdBytes = (id: TopicId): Uint8Array => {
-  const digits = id.replaceAll('-', '');
-  return Uint8Array.from({ length: 16 }, (_, index) => Number.parseInt(digits.slice(index * 2, index * 2 + 2), 16));
+  const bytes = new Uint8Array(16);
+  let digitCount = 0;
+  for (let at = 0; at < id.length; at++) {
+    const code = id.charCodeAt(at);
+    if (code === 0x2d) continue;
+    // '0' to '9' hold their digit in the low bits; 'a' is 0x61.
+    const digit = code < 0x40 ? code & 0x0f : (code & 0x07) + 9;
+    bytes[digitCount >> 1]! |= digit << (digitCount % 2 === 0 ? 4 : 0);
+    digitCount++;
+  }
+  return bytes;
 };
 
 /** The text form of 16 bytes. */

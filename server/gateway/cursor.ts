@@ -16,6 +16,7 @@ import type { Offset, TopicId } from '@sluice/protocol/ids';
 import { isOffset, topicIdBytes, topicIdFromBytes } from '@sluice/protocol/ids';
 import { crc32c } from '@sluice/protocol/record';
 import { CURSOR_CHARS_MAX, PARTITIONS_PER_TOPIC_MAX, READ_PARTITIONS_MAX } from '../base/limits.ts';
+import type { TextBuffer } from './text-buffer.ts';
 
 export interface CursorPosition {
   readonly partition: number;
@@ -34,19 +35,119 @@ const CHECKSUM_BYTES = 4;
 /** 256 positions of a partition below 2^14 and an offset below 2^53 (2 and 8 bytes) still fit into the limit. */
 const VARINT_BYTES_MAX = 8;
 
-export const encodeCursor = (cursor: Cursor): string => {
-  const positions = cursor.positions.toSorted((a, b) => a.partition - b.partition);
-  const bytes = Buffer.alloc(COUNT_AT + (1 + 2 * positions.length) * VARINT_BYTES_MAX + CHECKSUM_BYTES);
-  bytes[0] = VERSION;
-  bytes.set(topicIdBytes(cursor.topicId), TOPIC_ID_AT);
-  let at = writeUnsigned(bytes, COUNT_AT, positions.length);
-  for (const position of positions) {
-    at = writeUnsigned(bytes, at, position.partition);
-    at = writeUnsigned(bytes, at, position.offset);
+/** Base64 spells three bytes with four characters. */
+const GROUP_BYTES = 3;
+const GROUP_CHARS = 4;
+const ALPHABET = Buffer.from('ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_');
+const charsOf = (byteCount: number): number => Math.ceil((byteCount * GROUP_CHARS) / GROUP_BYTES);
+
+export const encodeCursor = (cursor: Cursor): string => new CursorWriter(cursor).toString();
+
+interface Place {
+  readonly index: number;
+  readonly partition: number;
+  offset: Offset;
+  /** Where the offset stands in the bytes. */
+  start: number;
+  end: number;
+}
+
+/**
+ * The cursors of a read that goes on, one for each record that it passes: encoding each from nothing costs several times
+ * what the record costs. Bytes and characters are kept, and a move writes anew what it changes: one offset and the
+ * checksum, and what lies behind the offset only where its length changed.
+ *
+ * Invariant: the characters spell the bytes, and the bytes are those of the positions.
+ */
+export class CursorWriter {
+  readonly #bytes: Uint8Array;
+  readonly #chars: Buffer;
+  readonly #places: readonly Place[];
+  readonly #byPartition: ReadonlyMap<number, Place>;
+  /** Of the positions: the checksum follows. */
+  #end: number;
+  #charCount = 0;
+
+  constructor({ topicId, positions }: Cursor) {
+    const sorted = positions.length === 1 ? positions : positions.toSorted((a, b) => a.partition - b.partition);
+    this.#places = sorted.map(({ partition, offset }, index) => ({ index, partition, offset, start: 0, end: 0 }));
+    this.#byPartition = new Map(this.#places.map(place => [place.partition, place]));
+    const bytesMax = COUNT_AT + (1 + 2 * sorted.length) * VARINT_BYTES_MAX + CHECKSUM_BYTES;
+    this.#bytes = new Uint8Array(bytesMax + GROUP_BYTES);
+    this.#chars = Buffer.allocUnsafe(charsOf(bytesMax) + GROUP_CHARS);
+    this.#bytes[0] = VERSION;
+    this.#bytes.set(topicIdBytes(topicId), TOPIC_ID_AT);
+    this.#end = writeUnsigned(this.#bytes, COUNT_AT, sorted.length);
+    this.#layOut(0);
+    this.#seal();
+    this.#spell(0, this.#end);
   }
-  bytes.writeUInt32BE(crc32c(bytes, 0, at), at);
-  return bytes.toString('base64url', 0, at + CHECKSUM_BYTES);
-};
+
+  /** Relies on the partition being one of the read's. */
+  move(partition: number, offset: Offset): void {
+    const place = this.#byPartition.get(partition)!;
+    place.offset = offset;
+    const { start, end } = place;
+    if (writeUnsigned(this.#bytes, start, offset) === end) {
+      this.#seal();
+      this.#spell(start, end);
+      return;
+    }
+    this.#layOut(place.index);
+    this.#seal();
+    this.#spell(start, this.#end);
+  }
+
+  writeTo(out: TextBuffer): void {
+    out.bytes(this.#chars, 0, this.#charCount);
+  }
+
+  toString(): string {
+    return this.#chars.toString('latin1', 0, this.#charCount);
+  }
+
+  /** Writes the positions from this one on behind the one before it. */
+  #layOut(from: number): void {
+    let at = from === 0 ? writeUnsigned(this.#bytes, COUNT_AT, this.#places.length) : this.#places[from - 1]!.end;
+    for (let index = from; index < this.#places.length; index++) {
+      const place = this.#places[index]!;
+      place.start = writeUnsigned(this.#bytes, at, place.partition);
+      place.end = writeUnsigned(this.#bytes, place.start, place.offset);
+      at = place.end;
+    }
+    this.#end = at;
+  }
+
+  /** Writes the checksum, and zeros behind it for the bits of the last character that nothing fills. */
+  #seal(): void {
+    const bytes = this.#bytes;
+    const end = this.#end;
+    const checksum = crc32c(bytes, 0, end);
+    bytes[end] = checksum >>> 24;
+    bytes[end + 1] = checksum >>> 16;
+    bytes[end + 2] = checksum >>> 8;
+    bytes[end + 3] = checksum;
+    bytes[end + CHECKSUM_BYTES] = 0;
+    bytes[end + CHECKSUM_BYTES + 1] = 0;
+    this.#charCount = charsOf(end + CHECKSUM_BYTES);
+    this.#spell(end, end + CHECKSUM_BYTES);
+  }
+
+  /** Writes the characters of the groups that hold these bytes. */
+  #spell(start: number, end: number): void {
+    const bytes = this.#bytes;
+    const chars = this.#chars;
+    let at = start - (start % GROUP_BYTES);
+    let char = (at / GROUP_BYTES) * GROUP_CHARS;
+    for (; at < end; at += GROUP_BYTES) {
+      const group = (bytes[at]! << 16) | (bytes[at + 1]! << 8) | bytes[at + 2]!;
+      chars[char++] = ALPHABET[group >> 18]!;
+      chars[char++] = ALPHABET[(group >> 12) & 0x3f]!;
+      chars[char++] = ALPHABET[(group >> 6) & 0x3f]!;
+      chars[char++] = ALPHABET[group & 0x3f]!;
+    }
+  }
+}
 
 /** Null for everything that encodeCursor did not make. */
 export const decodeCursor = (text: string): Cursor | null => {
@@ -73,10 +174,12 @@ export const decodeCursor = (text: string): Cursor | null => {
   return { topicId: topicIdFromBytes(bytes.subarray(TOPIC_ID_AT, COUNT_AT)), positions };
 };
 
-const writeUnsigned = (bytes: Buffer, from: number, value: number): number => {
+const writeUnsigned = (bytes: Uint8Array, from: number, value: number): number => {
   let at = from;
   let rest = value;
-  for (; rest >= 0x80; rest = Math.floor(rest / 0x80)) bytes[at++] = (rest % 0x80) | 0x80;
+  // Above 31 bits shifting would cut; below it is much quicker than dividing.
+  for (; rest > 0x7fffffff; rest = Math.floor(rest / 0x80)) bytes[at++] = (rest % 0x80) | 0x80;
+  for (; rest >= 0x80; rest >>>= 7) bytes[at++] = rest | 0x80;
   bytes[at++] = rest;
   return at;
 };

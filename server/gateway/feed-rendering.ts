@@ -7,7 +7,7 @@ import type { Offset } from '@sluice/protocol/ids';
 import { offset } from '@sluice/protocol/ids';
 import type { RecordCursor } from '@sluice/protocol/record';
 import type { FetchPosition, TopicView } from '../broker/broker.ts';
-import { encodeCursor } from './cursor.ts';
+import { CursorWriter } from './cursor.ts';
 import type { ValueForm } from './record-json.ts';
 import { recordPrefix, renderRecord } from './record-json.ts';
 import type { RecordVisitor } from './record-reader.ts';
@@ -48,15 +48,14 @@ export class FeedRendering implements RecordVisitor {
   storedBytes = 0;
   readonly #options: FeedRenderingOptions;
   readonly #prefixes = new Map<number, string>();
-  /** Follows the records, one entry a partition. */
-  readonly #positions: { partition: number; offset: Offset }[];
-  readonly #byPartition: ReadonlyMap<number, { offset: Offset }>;
+  /** Follows the records; members carry no cursors. */
+  readonly #cursors: CursorWriter | null;
   #mark: Mark = { length: 0, count: 0, storedBytes: 0 };
 
   constructor(options: FeedRenderingOptions) {
+    const { style, topic, positions } = options;
     this.#options = options;
-    this.#positions = options.positions.map(position => ({ ...position }));
-    this.#byPartition = new Map(this.#positions.map(position => [position.partition, position]));
+    this.#cursors = style === 'events' ? new CursorWriter({ topicId: topic.id, positions }) : null;
   }
 
   /** Nothing more fits into this piece. */
@@ -67,8 +66,8 @@ export class FeedRendering implements RecordVisitor {
 
   visit(partition: number, cursor: RecordCursor): boolean {
     const { out } = this;
-    const { style, bounds } = this.#options;
-    if (style === 'events') this.#event(partition, cursor);
+    const { bounds } = this.#options;
+    if (this.#cursors !== null) this.#event(partition, cursor, this.#cursors);
     else {
       if (this.count > 0) out.byte(COMMA);
       this.#member(partition, cursor);
@@ -89,14 +88,13 @@ export class FeedRendering implements RecordVisitor {
     this.storedBytes = this.#mark.storedBytes;
   }
 
-  #event(partition: number, cursor: RecordCursor): void {
+  #event(partition: number, cursor: RecordCursor, cursors: CursorWriter): void {
     const { out } = this;
-    const { topic, values } = this.#options;
-    this.#byPartition.get(partition)!.offset = offset(cursor.offset + 1);
+    cursors.move(partition, offset(cursor.offset + 1));
     out.ascii('id: ');
-    out.ascii(encodeCursor({ topicId: topic.id, positions: this.#positions }));
+    cursors.writeTo(out);
     out.ascii('\ndata: ');
-    renderRecord(cursor, this.#prefix(partition), values, out);
+    renderRecord(cursor, this.#prefix(partition), this.#options.values, out);
     out.ascii('\n\n');
   }
 

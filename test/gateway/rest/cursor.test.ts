@@ -6,7 +6,8 @@ import type { Offset } from '@sluice/protocol/ids';
 import { topicId } from '@sluice/protocol/ids';
 import { CURSOR_CHARS_MAX, READ_PARTITIONS_MAX } from '../../../server/base/limits.ts';
 import type { Cursor } from '../../../server/gateway/cursor.ts';
-import { decodeCursor, encodeCursor } from '../../../server/gateway/cursor.ts';
+import { CursorWriter, decodeCursor, encodeCursor } from '../../../server/gateway/cursor.ts';
+import { TextBuffer } from '../../../server/gateway/text-buffer.ts';
 
 const id = topicId('01234567-89ab-4def-8123-456789abcdef');
 
@@ -46,6 +47,30 @@ describe('a cursor', () => {
       ],
     });
     expect(text).toBe('AQEjRWeJq03vgSNFZ4mrze8CAAWsAsCEPeBO9fs');
+  });
+
+  it('follows a read step by step, as the same text that its positions have alone', () => {
+    // Offsets of every length, so that what lies behind one has to move both ways.
+    const anyOffset = fc.integer({ min: 0, max: 52 }).chain(bits => fc.maxSafeNat().map(n => n % 2 ** bits));
+    const moves = fc.array(fc.record({ choice: fc.nat(), offset: anyOffset }), { maxLength: 20 });
+    fc.assert(
+      fc.property(positions, moves, (sample, moved) => {
+        const writer = new CursorWriter({ topicId: id, positions: sample });
+        const now = sample.map(position => ({ ...position }));
+        for (const { choice, offset } of moved) {
+          const position = now[choice % now.length]!;
+          position.offset = offset as Offset;
+          writer.move(position.partition, position.offset);
+          const alone = encodeCursor({ topicId: id, positions: now });
+          expect(writer.toString()).toBe(alone);
+          const out = new TextBuffer();
+          writer.writeTo(out);
+          expect(out.take().toString('latin1')).toBe(alone);
+          const ascending = now.toSorted((a, b) => a.partition - b.partition);
+          expect(decodeCursor(alone)).toEqual({ topicId: id, positions: ascending });
+        }
+      }),
+    );
   });
 
   it('is refused when any character is changed, added or left out', () => {
