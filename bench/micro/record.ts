@@ -1,7 +1,7 @@
 // How fast records go into and come out of a batch, and how fast bytes are checksummed: `node bench/micro/record.ts`.
 //
-// Each line is the median of several rounds, the spread beside it. Every measurement uses what it computes (a sum that
-// is compared at the end), so that nothing can be optimised away. Figures of a shared machine are hints.
+// Every measurement uses what it computes (a sum that is compared at the end), so that nothing can be optimised away. Bytes
+// are those of the values, or what is checksummed.
 
 import {
   BatchBuilder,
@@ -15,37 +15,17 @@ import {
   murmur2,
   type RecordInput,
 } from '../../proto/record/index.ts';
+import { measure, type Measured } from './measuring.ts';
 
-const ROUNDS = 15;
-const ROUND_MS = 150;
 const RECORDS_PER_BATCH = 2_000;
 const VALUE_BYTES = 100;
+
+const records: Measured = { unit: 'records', bytes: VALUE_BYTES };
+const calls = (bytes: number): Measured => ({ unit: 'calls', bytes });
 
 const bytesValue = Uint8Array.from({ length: VALUE_BYTES }, (_, index) => 32 + (index % 90));
 const textValue = Buffer.from(bytesValue).toString('latin1');
 const cyrillicValue = 'д'.repeat(VALUE_BYTES / 2);
-
-/** Runs `work` (which answers how many units it did) for a while, several times; units a second. */
-function measure(name: string, unit: 'records' | 'bytes' | 'calls', work: () => number): void {
-  const rates: number[] = [];
-  for (let round = -3; round < ROUNDS; round++) {
-    const from = process.hrtime.bigint();
-    let units = 0;
-    let elapsedMs = 0;
-    while (elapsedMs < ROUND_MS) {
-      units += work();
-      elapsedMs = Number(process.hrtime.bigint() - from) / 1e6;
-    }
-    if (round >= 0) rates.push((units / elapsedMs) * 1000);
-  }
-  rates.sort((a, b) => a - b);
-  const [scale, label] = unit === 'bytes' ? [1e9, 'GB/s'] : [1e6, `M ${unit}/s`];
-  const show = (rate: number | undefined): string => ((rate ?? 0) / scale).toFixed(2);
-  const median = show(rates[rates.length >> 1]);
-  console.log(
-    `${name.padEnd(58)} ${median.padStart(8)} ${label.padEnd(12)} (${show(rates[0])} to ${show(rates.at(-1))})`,
-  );
-}
 
 function encoding(records: readonly RecordInput[]): () => number {
   const builder = new BatchBuilder({ initialBytes: 262_144 });
@@ -70,11 +50,11 @@ const batchWithHeaders = encodeBatch(manyOf('key-17', bytesValue, headers));
 const zstdBatch = encodeBatch(plain, { codec: 'zstd' });
 
 console.log(`${RECORDS_PER_BATCH} records a batch, values of ${VALUE_BYTES} bytes, native CRC: ${CRC32C_IS_NATIVE}\n`);
-measure('encode, value as bytes, no key', 'records', encoding(plain));
-measure('encode, value as ASCII text, no key', 'records', encoding(manyOf(null, textValue)));
-measure('encode, value as ASCII text, short key', 'records', encoding(manyOf('key-17', textValue)));
-measure('encode, value as bytes, short key, one header', 'records', encoding(manyOf('key-17', bytesValue, headers)));
-measure('encode, value as non-ASCII text, no key', 'records', encoding(manyOf(null, cyrillicValue)));
+measure('encode, value as bytes, no key', records, encoding(plain));
+measure('encode, value as ASCII text, no key', records, encoding(manyOf(null, textValue)));
+measure('encode, value as ASCII text, short key', records, encoding(manyOf('key-17', textValue)));
+measure('encode, value as bytes, short key, one header', records, encoding(manyOf('key-17', bytesValue, headers)));
+measure('encode, value as non-ASCII text, no key', records, encoding(manyOf(null, cyrillicValue)));
 
 function walking(bytes: Uint8Array): () => number {
   return () => {
@@ -96,11 +76,11 @@ function decoding(bytes: Uint8Array): () => number {
   };
 }
 
-measure('walk with a cursor', 'records', walking(batch));
-measure('walk with a cursor, key and one header', 'records', walking(batchWithHeaders));
-measure('walk with a cursor, zstd', 'records', walking(zstdBatch));
-measure('decodeRecords', 'records', decoding(batch));
-measure('decodeRecords, key and one header', 'records', decoding(batchWithHeaders));
+measure('walk with a cursor', records, walking(batch));
+measure('walk with a cursor, key and one header', records, walking(batchWithHeaders));
+measure('walk with a cursor, zstd', records, walking(zstdBatch));
+measure('decodeRecords', records, decoding(batch));
+measure('decodeRecords, key and one header', records, decoding(batchWithHeaders));
 
 function checksumming(checksum: (bytes: Uint8Array) => number, length: number): () => number {
   const bytes = Uint8Array.from({ length }, (_, index) => index * 31);
@@ -110,27 +90,27 @@ function checksumming(checksum: (bytes: Uint8Array) => number, length: number): 
     for (let repeat = 0; repeat < repeats; repeat++) {
       if (checksum(bytes) !== expected) throw new Error('the checksums differ');
     }
-    return repeats * length;
+    return repeats;
   };
 }
 
 for (const length of [32, 64, 96, 128, 192, 256, 4096, 262_144]) {
   measure(
     `crc32c, ${length} bytes`,
-    'bytes',
+    calls(length),
     checksumming(bytes => crc32c(bytes, 0), length),
   );
   measure(
     `crc32c portable, ${length} bytes`,
-    'bytes',
+    calls(length),
     checksumming(bytes => crc32cPortable(bytes), length),
   );
 }
 
 const limits = { bytesMax: 1 << 20, verifyCrc: true };
-measure('inspectBatch with CRC', 'bytes', () => (inspectBatch(batch, 0, limits).ok ? batch.length : 0));
+measure('inspectBatch with CRC', calls(batch.length), () => (inspectBatch(batch, 0, limits).ok ? 1 : 0));
 const key = Buffer.from('customer-0012345');
-measure('murmur2, 16 bytes', 'calls', () => {
+measure('murmur2, 16 bytes', calls(key.length), () => {
   let sum = 0;
   for (let call = 0; call < 10_000; call++) sum ^= murmur2(key) + call;
   return Number.isNaN(sum) ? 0 : 10_000;

@@ -44,6 +44,7 @@ describe.skipIf(k6 === null)('with k6 as the client', () => {
 
   test.each([
     { script: 'rest', duration: '1s' },
+    { script: 'websocket', duration: '3s' },
     { script: 'grpc', duration: '3s' },
   ])('$script: what is written is read, and the summary says so', async ({ script, duration }) => {
     const file = join(summaries, `${script}.json`);
@@ -59,7 +60,7 @@ describe.skipIf(k6 === null)('with k6 as the client', () => {
 
   test('a run fails when nobody answers', async () => {
     const nobody = { SLUICE_HTTP: '127.0.0.1:1', SLUICE_GRPC: '127.0.0.1:1', DURATION: '1s' };
-    for (const script of ['rest', 'grpc']) {
+    for (const script of ['rest', 'websocket', 'grpc']) {
       const ended = await run(script, nobody);
       expect(ended.status).toBeGreaterThan(0);
       expect(ended.output).not.toContain('every threshold is met');
