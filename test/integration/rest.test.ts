@@ -653,7 +653,6 @@ describe('reading', () => {
   });
 
   it.each([
-    ['text/event-stream', { status: 406, code: 'NOT_ACCEPTABLE' }],
     ['image/png', { status: 406, code: 'NOT_ACCEPTABLE' }],
     ['application/json;q=0', { status: 406, code: 'NOT_ACCEPTABLE' }],
     ['application/*', { records: [{ value: 0 }] }],
