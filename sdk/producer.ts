@@ -11,7 +11,7 @@
 /** `all`: durable. `leader`: accepted, before the sync. `none`: handed to the connection; offsets are not known. */
 export type Acks = 'all' | 'leader' | 'none';
 
-export type Compression = 'none' | 'gzip' | 'zstd';
+export type Compression = 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd';
 
 export interface PartitionerInput {
   readonly topic: string;

@@ -1,15 +1,18 @@
 // How fast records go into and come out of a batch, and how fast bytes are checksummed: `node bench/micro/record.ts`.
 //
 // Every measurement uses what it computes (a sum that is compared at the end), so that nothing can be optimised away. Bytes
-// are those of the values, or what is checksummed.
+// are those of the values, what is checksummed, or what is compressed.
 
 import {
+  BATCH_HEADER_BYTES,
   BatchBuilder,
   CRC32C_IS_NATIVE,
   RecordCursor,
   crc32c,
+  compressSync,
   crc32cPortable,
   decodeRecords,
+  decompressSync,
   encodeBatch,
   inspectBatch,
   murmur2,
@@ -47,7 +50,22 @@ const plain = manyOf(null, bytesValue);
 const headers = [{ key: 'trace', value: '0af7651916cd43dd' }];
 const batch = encodeBatch(plain);
 const batchWithHeaders = encodeBatch(manyOf('key-17', bytesValue, headers));
-const zstdBatch = encodeBatch(plain, { codec: 'zstd' });
+/** What a batch of 256 KiB usually holds: alike, and no two the same. */
+const orders = Array.from({ length: RECORDS_PER_BATCH }, (_, index) => {
+  const mixed = Math.imul(index + 1, 0x9e3779b1) >>> 0;
+  const order = {
+    id: index,
+    customer: `c-${mixed % 10_000}`,
+    amount: (mixed >>> 7) / 100,
+    state: ['open', 'paid', 'sent'][index % 3],
+  };
+  return { key: null, value: JSON.stringify(order).padEnd(VALUE_BYTES), timestamp: 1_700_000_000_000 + index };
+});
+const compressed = (['gzip', 'snappy', 'lz4', 'zstd'] as const).map(codec => ({
+  codec,
+  bytes: encodeBatch(plain, { codec }),
+}));
+const orderRecords = encodeBatch(orders).subarray(BATCH_HEADER_BYTES);
 
 console.log(`${RECORDS_PER_BATCH} records a batch, values of ${VALUE_BYTES} bytes, native CRC: ${CRC32C_IS_NATIVE}\n`);
 measure('encode, value as bytes, no key', records, encoding(plain));
@@ -78,9 +96,23 @@ function decoding(bytes: Uint8Array): () => number {
 
 measure('walk with a cursor', records, walking(batch));
 measure('walk with a cursor, key and one header', records, walking(batchWithHeaders));
-measure('walk with a cursor, zstd', records, walking(zstdBatch));
+for (const { codec, bytes } of compressed) measure(`walk with a cursor, ${codec}`, records, walking(bytes));
 measure('decodeRecords', records, decoding(batch));
 measure('decodeRecords, key and one header', records, decoding(batchWithHeaders));
+
+for (const { codec } of compressed) {
+  const packed = compressSync(codec, orderRecords);
+  const share = ((packed.length / orderRecords.length) * 100).toFixed(0);
+  measure(`compress with ${codec} to ${share} %`, calls(orderRecords.length), () => {
+    if (compressSync(codec, orderRecords).length !== packed.length) throw new Error('equal input, other output');
+    return 1;
+  });
+  measure(`inflate with ${codec}`, calls(orderRecords.length), () => {
+    const inflated = decompressSync(codec, packed, orderRecords.length);
+    if (!inflated.ok || inflated.bytes.length !== orderRecords.length) throw new Error('bytes were lost');
+    return 1;
+  });
+}
 
 function checksumming(checksum: (bytes: Uint8Array) => number, length: number): () => number {
   const bytes = Uint8Array.from({ length }, (_, index) => index * 31);

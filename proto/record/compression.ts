@@ -1,11 +1,15 @@
-// The codecs of a batch's records: names, ids, and what each can do here.
+// The codecs of a batch's records: names, ids, and how each compresses and inflates.
 //
 // Guarantees: nothing throws on bad input, refusals are values; output is bounded before it is allocated, so a few
-// bytes on the wire cannot take the memory of the process. A codec is one row of ROWS; one without functions is known
-// by name and id (its batches are stored and served as they are) but can neither be built nor read here.
-// Gzip and zstd are Node's own; their asynchronous forms run in the libuv pool.
+// bytes on the wire cannot take the memory of the process. A codec is one row of ROWS.
+// Gzip and zstd are Node's own; their asynchronous forms run in the libuv pool. Snappy and LZ4 are here, in JavaScript;
+// their asynchronous forms let the event loop turn after each piece of work.
 
+import { setImmediate } from 'node:timers/promises';
 import zlib from 'node:zlib';
+import { lz4Deflation, lz4Inflation } from './lz4.ts';
+import { malformed, tooLarge, type InflateFault, type OpenedInflation, type Piecework } from './piecework.ts';
+import { snappyDeflation, snappyInflation } from './snappy.ts';
 
 export type Codec = 'none' | 'gzip' | 'snappy' | 'lz4' | 'zstd';
 
@@ -16,53 +20,57 @@ export const DECOMPRESS_OFF_LOOP_BYTES = 16_384;
 /** What one batch may inflate to unless the caller says otherwise. */
 export const DECOMPRESSED_BYTES_MAX = 64 * 1024 * 1024;
 
-export type CompressionFault =
-  | { kind: 'unsupported-codec'; codec: Codec | null; detail: string }
-  | { kind: 'decompressed-size'; bytesMax: number; detail: string }
-  | { kind: 'decompress'; detail: string };
+/** The first is an id that means nothing. */
+export type CompressionFault = { kind: 'unsupported-codec'; detail: string } | InflateFault;
 
 export type CompressionResult = { ok: true; bytes: Uint8Array } | { ok: false; fault: CompressionFault };
 
 interface CodecRow {
   readonly codec: Codec;
-  readonly functions: CodecFunctions | null;
+  readonly functions: CodecFunctions;
 }
 
 interface CodecFunctions {
   compressSync(input: Uint8Array): Uint8Array;
   compress(input: Uint8Array): Promise<Uint8Array>;
-  /** May throw: the callers below turn that into a fault. */
-  decompressSync(input: Uint8Array, bytesMax: number): Uint8Array;
-  decompress(input: Uint8Array, bytesMax: number): Promise<Uint8Array>;
+  decompressSync(input: Uint8Array, bytesMax: number): CompressionResult;
+  decompress(input: Uint8Array, bytesMax: number): Promise<CompressionResult>;
 }
 
 const COPY: CodecFunctions = {
   compressSync: input => input,
   compress: input => Promise.resolve(input),
-  decompressSync: input => input,
-  decompress: input => Promise.resolve(input),
+  decompressSync: input => ({ ok: true, bytes: input }),
+  decompress: input => Promise.resolve({ ok: true, bytes: input }),
 };
 
 const GZIP: CodecFunctions = {
   compressSync: input => zlib.gzipSync(input, { chunkSize: chunkBytes(input.length) }),
   compress: input => settle(done => zlib.gzip(input, { chunkSize: chunkBytes(input.length) }, done)),
-  decompressSync: (input, bytesMax) => zlib.gunzipSync(input, outputBounds(input, bytesMax)),
-  decompress: (input, bytesMax) => settle(done => zlib.gunzip(input, outputBounds(input, bytesMax), done)),
+  decompressSync: (input, bytesMax) => attempt(bytesMax, () => zlib.gunzipSync(input, outputBounds(input, bytesMax))),
+  decompress: (input, bytesMax) =>
+    attemptLater(bytesMax, done => zlib.gunzip(input, outputBounds(input, bytesMax), done)),
 };
 
 const ZSTD: CodecFunctions = {
   compressSync: input => zlib.zstdCompressSync(input, { chunkSize: chunkBytes(input.length) }),
   compress: input => settle(done => zlib.zstdCompress(input, { chunkSize: chunkBytes(input.length) }, done)),
-  decompressSync: (input, bytesMax) => zlib.zstdDecompressSync(input, outputBounds(input, bytesMax)),
-  decompress: (input, bytesMax) => settle(done => zlib.zstdDecompress(input, outputBounds(input, bytesMax), done)),
+  decompressSync: (input, bytesMax) =>
+    attempt(bytesMax, () => zlib.zstdDecompressSync(input, outputBounds(input, bytesMax))),
+  decompress: (input, bytesMax) =>
+    attemptLater(bytesMax, done => zlib.zstdDecompress(input, outputBounds(input, bytesMax), done)),
 };
+
+const SNAPPY: CodecFunctions = inPieces(snappyDeflation, snappyInflation);
+
+const LZ4: CodecFunctions = inPieces(lz4Deflation, lz4Inflation);
 
 /** A row's index is the codec's id in the attributes. */
 const ROWS: readonly CodecRow[] = [
   { codec: 'none', functions: COPY },
   { codec: 'gzip', functions: GZIP },
-  { codec: 'snappy', functions: null },
-  { codec: 'lz4', functions: null },
+  { codec: 'snappy', functions: SNAPPY },
+  { codec: 'lz4', functions: LZ4 },
   { codec: 'zstd', functions: ZSTD },
 ];
 
@@ -75,59 +83,85 @@ export function codecId(codec: Codec): number {
   return ROWS.findIndex(row => row.codec === codec);
 }
 
-/** True when batches of this codec can be built and read here, not merely stored and passed on. */
-export function isCodecSupported(codec: Codec): boolean {
-  return ROWS[codecId(codec)]?.functions !== null;
-}
-
 /** With 'none' the answer is the input itself, here and in the three functions below. */
-export function compressSync(codec: Codec, input: Uint8Array): CompressionResult {
-  const functions = functionsOf(codec);
-  return functions === null ? unsupported(codec) : { ok: true, bytes: functions.compressSync(input) };
+export function compressSync(codec: Codec, input: Uint8Array): Uint8Array {
+  return functionsOf(codec).compressSync(input);
 }
 
-export async function compress(codec: Codec, input: Uint8Array): Promise<CompressionResult> {
-  const functions = functionsOf(codec);
-  return functions === null ? unsupported(codec) : { ok: true, bytes: await functions.compress(input) };
+export function compress(codec: Codec, input: Uint8Array): Promise<Uint8Array> {
+  return functionsOf(codec).compress(input);
 }
 
 export function decompressSync(codec: Codec | null, input: Uint8Array, bytesMax: number): CompressionResult {
-  const functions = functionsOf(codec);
-  if (functions === null) return unsupported(codec);
-  try {
-    return { ok: true, bytes: functions.decompressSync(input, bytesMax) };
-  } catch (error) {
-    return refusal(error, bytesMax);
-  }
+  return codec === null ? UNKNOWN : functionsOf(codec).decompressSync(input, bytesMax);
 }
 
 export async function decompress(codec: Codec | null, input: Uint8Array, bytesMax: number): Promise<CompressionResult> {
-  const functions = functionsOf(codec);
-  if (functions === null) return unsupported(codec);
+  return codec === null ? UNKNOWN : await functionsOf(codec).decompress(input, bytesMax);
+}
+
+const UNKNOWN: Readonly<CompressionResult> = {
+  ok: false,
+  fault: { kind: 'unsupported-codec', detail: 'the codec id means nothing' },
+};
+
+function functionsOf(codec: Codec): CodecFunctions {
+  const row = ROWS[codecId(codec)];
+  if (row === undefined) throw new RangeError(`there is no codec ${codec}`);
+  return row.functions;
+}
+
+function inPieces(
+  deflation: (input: Uint8Array) => Piecework,
+  inflation: (input: Uint8Array, bytesMax: number) => OpenedInflation,
+): CodecFunctions {
+  return {
+    compressSync: input => atOnce(deflation(input)).output,
+    compress: async input => (await piecewise(deflation(input))).output,
+    decompressSync: (input, bytesMax) => {
+      const opened = inflation(input, bytesMax);
+      return opened.ok ? resultOf(atOnce(opened.inflation)) : opened;
+    },
+    decompress: async (input, bytesMax) => {
+      const opened = inflation(input, bytesMax);
+      return opened.ok ? resultOf(await piecewise(opened.inflation)) : opened;
+    },
+  };
+}
+
+function atOnce(work: Piecework): Piecework {
+  while (work.advance());
+  return work;
+}
+
+async function piecewise(work: Piecework): Promise<Piecework> {
+  while (work.advance()) await setImmediate();
+  return work;
+}
+
+function resultOf({ fault, output }: Piecework): CompressionResult {
+  return fault === null ? { ok: true, bytes: output } : malformed(fault);
+}
+
+function attempt(bytesMax: number, inflate: () => Uint8Array): CompressionResult {
   try {
-    return { ok: true, bytes: await functions.decompress(input, bytesMax) };
+    return { ok: true, bytes: inflate() };
   } catch (error) {
     return refusal(error, bytesMax);
   }
 }
 
-function functionsOf(codec: Codec | null): CodecFunctions | null {
-  return codec === null ? null : (ROWS[codecId(codec)]?.functions ?? null);
-}
-
-function unsupported(codec: Codec | null): CompressionResult {
-  const detail =
-    codec === null ? 'the codec id means nothing' : `records compressed with ${codec} cannot be opened here`;
-  return { ok: false, fault: { kind: 'unsupported-codec', codec, detail } };
+async function attemptLater(bytesMax: number, start: StartOfZlib): Promise<CompressionResult> {
+  try {
+    return { ok: true, bytes: await settle(start) };
+  } catch (error) {
+    return refusal(error, bytesMax);
+  }
 }
 
 function refusal(error: unknown, bytesMax: number): CompressionResult {
   const { code, message } = error as { code?: unknown; message?: unknown };
-  if (code === 'ERR_BUFFER_TOO_LARGE') {
-    const detail = `the records inflate to more than ${bytesMax} bytes`;
-    return { ok: false, fault: { kind: 'decompressed-size', bytesMax, detail } };
-  }
-  return { ok: false, fault: { kind: 'decompress', detail: String(message ?? error) } };
+  return code === 'ERR_BUFFER_TOO_LARGE' ? tooLarge(bytesMax) : malformed(String(message ?? error));
 }
 
 function outputBounds(input: Uint8Array, bytesMax: number): { maxOutputLength: number; chunkSize: number } {
@@ -139,7 +173,9 @@ function chunkBytes(expectedBytes: number): number {
   return Math.min(Math.max(expectedBytes + 64, 4096), 1024 * 1024);
 }
 
-function settle(start: (done: (error: Error | null, bytes: Uint8Array) => void) => void): Promise<Uint8Array> {
+type StartOfZlib = (done: (error: Error | null, bytes: Uint8Array) => void) => void;
+
+function settle(start: StartOfZlib): Promise<Uint8Array> {
   return new Promise((resolve, reject) => {
     start((error, bytes) => (error === null ? resolve(bytes) : reject(error)));
   });

@@ -122,7 +122,7 @@ export class RecordCursor implements ByteSpan {
     return RecordCursor.over(whole, decompressSync(codecOf(whole), recordBlock(whole), inflatedBytesMax(options)));
   }
 
-  /** The same, with large compressed batches inflated in the libuv pool. */
+  /** The same, with large compressed batches inflated off the event loop, or a piece at a time. */
   static async openOffLoop(batch: Uint8Array, options: DecodeOptions = {}): Promise<OpenedCursor> {
     const inspection = inspectBatch(batch, 0, WHOLE_HEADER);
     if (!inspection.ok) return inspection;
@@ -253,7 +253,7 @@ export function decodeRecords(batch: Uint8Array, options: DecodeOptions = {}): D
   return opened.ok ? drain(opened.cursor) : opened;
 }
 
-/** The same, with large compressed batches inflated in the libuv pool. */
+/** The same, with large compressed batches inflated off the event loop, or a piece at a time. */
 export async function decodeRecordsOffLoop(batch: Uint8Array, options: DecodeOptions = {}): Promise<DecodedRecords> {
   const opened = await RecordCursor.openOffLoop(batch, options);
   return opened.ok ? drain(opened.cursor) : opened;

@@ -8,18 +8,10 @@
 // Guarantees: what build() returns belongs to the caller, the builder never touches that memory again. The base
 // timestamp is the first record's (deltas may be negative), the maximum the true one over all records. The batch is
 // unstamped: base offset 0, leader epoch -1.
-// Programming errors (a timestamp that is no safe integer, a codec that cannot be written) throw a RangeError; nothing
+// Programming errors (a timestamp that is no safe integer, a codec that there is not) throw a RangeError; nothing
 // that was appended before is harmed.
 
-import {
-  COMPRESS_OFF_LOOP_BYTES,
-  codecId,
-  compress,
-  compressSync,
-  isCodecSupported,
-  type Codec,
-  type CompressionResult,
-} from './compression.ts';
+import { COMPRESS_OFF_LOOP_BYTES, codecId, compress, compressSync, type Codec } from './compression.ts';
 import { SPANS_NO_OFFSET } from './control.ts';
 import {
   ATTRIBUTES_AT,
@@ -109,7 +101,7 @@ export class BatchBuilder {
 
   constructor(options: BatchOptions = {}) {
     const { codec = 'none', initialBytes = INITIAL_BYTES, producer = null, isTransactional = false } = options;
-    if (!isCodecSupported(codec)) throw new RangeError(`batches cannot be compressed with ${codec} here`);
+    if (codecId(codec) < 0) throw new RangeError(`there is no codec ${codec}`);
     if (isTransactional && producer === null) throw new RangeError('a transactional batch needs a producer');
     if (producer !== null) assertProducer(producer);
     this.codec = codec;
@@ -185,7 +177,7 @@ export class BatchBuilder {
     return batch;
   }
 
-  /** The same with large batches compressed in the libuv pool. The builder takes new records meanwhile. */
+  /** The same with large batches compressed off the event loop, or a piece at a time. The builder takes new records meanwhile. */
   async buildOffLoop(): Promise<Uint8Array> {
     if (this.codec === 'none' || this.length <= COMPRESS_OFF_LOOP_BYTES) return this.build();
     const unsealed = this.takeUnsealed();
@@ -356,12 +348,10 @@ function seal(batch: Uint8Array): Uint8Array {
   return batch;
 }
 
-function join(unsealed: Uint8Array, compressed: CompressionResult): Uint8Array {
-  // The constructor has checked that this codec can be written.
-  if (!compressed.ok) throw new RangeError(compressed.fault.detail);
-  const batch = allocate(BATCH_HEADER_BYTES + compressed.bytes.length);
+function join(unsealed: Uint8Array, compressed: Uint8Array): Uint8Array {
+  const batch = allocate(BATCH_HEADER_BYTES + compressed.length);
   batch.set(unsealed.subarray(0, BATCH_HEADER_BYTES));
-  batch.set(compressed.bytes, BATCH_HEADER_BYTES);
+  batch.set(compressed, BATCH_HEADER_BYTES);
   writeInt32(batch, LENGTH_AT, batch.length - BATCH_LENGTH_PREFIX);
   return seal(batch);
 }

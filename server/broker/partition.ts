@@ -10,7 +10,6 @@ import { type LeaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
 import {
   BatchView,
   checkClientBatch,
-  isCodecSupported,
   readBaseTimestamp,
   readLastOffset,
   readMaxTimestamp,
@@ -200,9 +199,6 @@ export class Partition implements LogListener {
       return problem(fault.kind === 'codec' ? 'UNSUPPORTED_COMPRESSION' : 'CORRUPT_BATCH', detail);
     }
     const view = new BatchView(batch);
-    if (view.codec === null || !isCodecSupported(view.codec)) {
-      return problem('UNSUPPORTED_COMPRESSION', `this broker does not read ${view.codec ?? 'this codec'}`);
-    }
     if (view.producerId !== -1) {
       return problem('INVALID_REQUEST', 'this broker gives out no producer ids, so a batch cannot carry one');
     }

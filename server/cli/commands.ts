@@ -33,7 +33,7 @@ const clientFlags: readonly Flag[] = [
 const INT32_MAX = 0x7fffffff;
 const partitionFlag = whole(value('partition', 'P', 'one partition'), 0, INT32_MAX);
 const acksFlag = choice('acks', ['all', '1', '0'], 'all', 'all: durable; 1: accepted; 0: nobody waits');
-const compressionFlag = choice('compression', ['none', 'gzip', 'zstd'], 'none', 'of the batches sent');
+const compressionFlag = choice('compression', ['none', 'gzip', 'snappy', 'lz4', 'zstd'], 'none', 'of the batches sent');
 const configFlag = repeated('config', 'NAME=VALUE', "a topic setting, with Kafka's names");
 
 /** Settings check their own values, wherever they come from; the choices are for help and completion too. */

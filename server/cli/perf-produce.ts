@@ -6,7 +6,7 @@
 // The last line has Kafka's form, so that figures can be laid side by side.
 
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
-import type { Producer, ProducerRecord } from '@sluice/client';
+import type { Compression, Producer, ProducerRecord } from '@sluice/client';
 import { type ClientContext, withClient } from './client.ts';
 import type { CommandContext } from './command.ts';
 import { LatencySample } from './latency-sample.ts';
@@ -53,7 +53,7 @@ const measure = async (context: ClientContext): Promise<number> => {
   const { invocation, terminal, client } = context;
   const settings = readSettings(context);
   const acks = ACKS[invocation.text('acks') as keyof typeof ACKS];
-  const compression = invocation.text('compression') as 'none' | 'gzip' | 'zstd';
+  const compression = invocation.text('compression') as Compression;
   const batchBytes = invocation.integer('batch-size')!;
   const lingerMs = invocation.integer('linger-ms')!;
   const { partitionCount } = await client.admin.describeTopic(settings.topic, { signal: terminal.interrupted });

@@ -6,7 +6,7 @@
 
 import { open } from 'node:fs/promises';
 import type { Readable } from 'node:stream';
-import { type Delivery, type Producer, SluiceError, type Ticket } from '@sluice/client';
+import { type Compression, type Delivery, type Producer, SluiceError, type Ticket } from '@sluice/client';
 import { LINE_BYTES_MAX } from '../base/limits.ts';
 import { BadLine } from './bad-line.ts';
 import { type ClientContext, withClient } from './client.ts';
@@ -43,7 +43,7 @@ const produceLines = async (context: ClientContext): Promise<number> => {
   const topic = invocation.argument(0);
   const toRecord = lineRecords(context);
   const acks = acksOf[invocation.text('acks') as keyof typeof acksOf];
-  const compression = invocation.text('compression') as 'none' | 'gzip' | 'zstd';
+  const compression = invocation.text('compression') as Compression;
   // Told before anybody types or pipes a line.
   await client.admin.describeTopic(topic, { signal: terminal.interrupted });
   const input = await openInput(context);

@@ -151,7 +151,7 @@ export class PartitionBatches {
   }
 }
 
-/** What cannot be compressed grows by its framing: gzip adds 5 bytes to each 16 KiB and 18 in all, zstd less. */
+/** What cannot be compressed grows by its framing: gzip adds 5 bytes to each 16 KiB, snappy 10 to 32 KiB, others less. */
 const plainBytesMax = (batchBytesMax: number): number => Math.max(0, batchBytesMax - (batchBytesMax >>> 10) - 64);
 
 /** True when records written in `bodyBytes` of text certainly fit into one batch together, whoever they go to. */

@@ -149,7 +149,7 @@ const walk = async (part: FetchedPartition, position: { offset: Offset }, visito
   return { bytes, isOpen: true, problem: null };
 };
 
-/** The records of a stored batch cannot be read here: what was stored is at fault, or its codec is unknown to us. */
+/** The records of a stored batch cannot be read here: what was stored is at fault, or its codec means nothing. */
 export const decodeProblem = (fault: DecodeFault, partition: number, batch: BatchView): Problem => {
   const facts = { partition, offset: batch.baseOffset };
   const where = `the batch at offset ${batch.baseOffset} of partition ${partition}`;

@@ -137,15 +137,11 @@ export class SegmentCheck {
   }
 }
 
-/** Null where every record can be read, or where only another program has the codec. */
+/** Null where every record can be read. */
 const recordsFault = (batch: Uint8Array): string | null => {
   if (readRecordCount(batch, 0) === 0) return null;
   const opened = RecordCursor.open(batch);
-  if (!opened.ok) {
-    const isForeign = opened.fault.kind === 'unsupported-codec' && opened.fault.codec !== null;
-    if (isForeign) return null;
-    return 'detail' in opened.fault ? opened.fault.detail : 'they are cut off';
-  }
+  if (!opened.ok) return 'detail' in opened.fault ? opened.fault.detail : 'they are cut off';
   const { cursor } = opened;
   while (cursor.next());
   if (cursor.fault === null) return null;

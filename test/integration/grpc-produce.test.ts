@@ -7,7 +7,14 @@ import {
   ProduceResponseSchema,
   type ProduceResponse,
 } from '@sluice/protocol/services';
-import { BatchBuilder, decodeRecords, encodeBatch, splitBatches } from '@sluice/protocol/record';
+import {
+  ATTRIBUTES_AT,
+  BatchBuilder,
+  decodeRecords,
+  encodeBatch,
+  sealBatch,
+  splitBatches,
+} from '@sluice/protocol/record';
 import { startBroker, type TestBroker } from 'sluice/testing';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { RawClient } from '../gateway/grpc/raw-client.ts';
@@ -119,7 +126,7 @@ test('a record without a time gets the clock of the broker', async () => {
   expect(Number(result.value.timestampMs)).toBeLessThanOrEqual(Date.now());
 });
 
-test('records are compressed as asked, and codecs that are missing are refused', async () => {
+test('records are compressed as asked, and a codec that there is not is refused', async () => {
   const topic = await freshTopic();
   const stream = client.produce();
   const records = Array.from({ length: 2_000 }, (_, index) => ({ value: Buffer.from(`value ${index} `.repeat(10)) }));
@@ -127,13 +134,38 @@ test('records are compressed as asked, and codecs that are missing are refused',
   stream.write({ id: 2n, topic, records: [{ value: Buffer.from('after') }] });
   stream.write({ id: 3n, topic, records: records.slice(0, 2), compression: 1 });
   stream.write({ id: 4n, topic, records: records.slice(0, 2), compression: 77 as never });
+  stream.write({ id: 5n, topic, records, compression: 2 });
+  stream.write({ id: 6n, topic, records, compression: 3 });
   stream.end();
   const answers = await stream.rest();
-  expect(answers.map(summary)).toEqual(['1@0+2000', '2@2000+1', '3@2001+2', '4:INVALID_REQUEST']);
+  expect(answers.map(summary)).toEqual([
+    '1@0+2000',
+    '2@2000+1',
+    '3@2001+2',
+    '4:INVALID_REQUEST',
+    '5@2003+2000',
+    '6@4003+2000',
+  ]);
   const stored = await values(topic);
   expect(stored[1_999]).toBe('value 1999 '.repeat(10));
   expect(stored[2_000]).toBe('after');
-  expect(stored).toHaveLength(2_003);
+  expect(stored[4_002]).toBe('value 1999 '.repeat(10));
+  expect(stored[6_002]).toBe('value 1999 '.repeat(10));
+  expect(stored).toHaveLength(6_003);
+});
+
+test('batches of the codec ids that mean nothing are refused', async () => {
+  const topic = await freshTopic();
+  const stream = client.produce();
+  for (const id of [5, 6, 7]) {
+    const batch = batchOf(['x']);
+    batch[ATTRIBUTES_AT + 1] = id;
+    sealBatch(batch);
+    stream.write({ id: BigInt(id), topic, batches: batch });
+  }
+  stream.end();
+  const answers = await stream.rest();
+  expect(answers.map(summary).sort()).toEqual([5, 6, 7].map(id => `${id}:UNSUPPORTED_COMPRESSION`));
 });
 
 test('refusals are answers: the stream goes on after each of them', async () => {

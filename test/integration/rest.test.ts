@@ -216,7 +216,7 @@ describe('producing JSON', () => {
     expectStatus(squeezed, 200);
   });
 
-  it.each(['none', 'gzip', 'zstd'])('reads back what was compressed with %s', async compression => {
+  it.each(['none', 'gzip', 'snappy', 'lz4', 'zstd'])('reads back what was compressed with %s', async compression => {
     const name = await newTopic();
     const records = Array.from({ length: 2_000 }, (_, index) => ({
       key: `k${index}`,

@@ -32,11 +32,11 @@ export interface Load {
 
 type SendLoop = (load: Load, sender: Sender) => Promise<void>;
 
-const CODECS: readonly Extract<Codec, 'none' | 'gzip' | 'zstd'>[] = ['none', 'gzip', 'zstd'];
+const CODECS: readonly Codec[] = ['none', 'gzip', 'snappy', 'lz4', 'zstd'];
 const NDJSON = { 'content-type': 'application/x-ndjson' };
 
 const upTo = ({ random }: Load, max: number): number => 1 + Math.floor(random() * max);
-const codecFor = (load: Load): (typeof CODECS)[number] => CODECS[Math.floor(load.random() * 3)] ?? 'none';
+const codecFor = (load: Load): Codec => CODECS[Math.floor(load.random() * CODECS.length)] ?? 'none';
 
 /** JSON bodies, one request at a time; each is one batch. */
 const restJson: SendLoop = async (load, sender) => {

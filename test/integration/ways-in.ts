@@ -6,7 +6,7 @@ import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { isUtf8 } from 'node:buffer';
 import type { MessageInitShape } from '@bufbuild/protobuf';
-import { BatchBuilder } from '@sluice/protocol/record';
+import { BatchBuilder, type Codec } from '@sluice/protocol/record';
 import { Compression, type RecordSchema } from '@sluice/protocol/services';
 import type { Delivery, Ticket } from '@sluice/client';
 import { sluice } from './command-line.ts';
@@ -14,7 +14,7 @@ import type { Doors } from './doors.ts';
 import type { Answer } from './grpc-streams.ts';
 import type { RecordSet, SetRecord, Spelling } from './record-set.ts';
 
-export type WayCodec = 'none' | 'gzip' | 'zstd';
+export type WayCodec = Codec;
 
 export interface WayIn {
   readonly name: string;
@@ -26,11 +26,17 @@ export interface WayIn {
   send(doors: Doors, topic: string, set: RecordSet, codec: WayCodec): Promise<void>;
 }
 
-const ALL_CODECS: readonly WayCodec[] = ['none', 'gzip', 'zstd'];
+const ALL_CODECS: readonly WayCodec[] = ['none', 'gzip', 'snappy', 'lz4', 'zstd'];
 const RECORDS_A_REQUEST = 500;
 const PIECE_BYTES = 64 * 1024;
 
-const compressions = { none: Compression.NONE, gzip: Compression.GZIP, zstd: Compression.ZSTD };
+const compressions = {
+  none: Compression.NONE,
+  gzip: Compression.GZIP,
+  snappy: Compression.SNAPPY,
+  lz4: Compression.LZ4,
+  zstd: Compression.ZSTD,
+};
 
 /** A record as the JSON doors take it. JSON values go as values where that keeps their bytes. */
 function recordForm(record: SetRecord): object {

@@ -137,7 +137,7 @@ describe('produce', () => {
   it('takes acks, time-out, compression and a partition for all records', async () => {
     const topic = await newTopic(3);
     await using socket = await TestSocket.open(broker.http);
-    for (const compression of ['none', 'gzip', 'zstd']) {
+    for (const compression of ['none', 'gzip', 'snappy', 'lz4', 'zstd']) {
       const options = { acks: 1, timeout_ms: 1000, compression, partition: 2 };
       const answer = await socket.ask({ id: 'a', op: 'produce', topic, records: [{ value: 'x' }], ...options });
       expect(answer.offsets).toMatchObject([{ partition: 2 }]);

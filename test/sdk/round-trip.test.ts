@@ -140,7 +140,7 @@ describe('a record', () => {
 });
 
 describe('many records', () => {
-  for (const compression of ['none', 'gzip', 'zstd'] as const) {
+  for (const compression of ['none', 'gzip', 'snappy', 'lz4', 'zstd'] as const) {
     test(`keep their order within each partition, with compression ${compression}`, async () => {
       const topic = await newTopic(7);
       await using producer = sluice.producer({ topic, compression, batchBytes: 100_000 });

@@ -202,10 +202,6 @@ const timestampName = (view: BatchView): string => (view.timestampType === 'appe
 const recordLines = (batch: Uint8Array): { readonly text: string; readonly fault: string | null } => {
   const opened = RecordCursor.open(batch);
   const view = new BatchView(batch);
-  if (!opened.ok && opened.fault.kind === 'unsupported-codec' && opened.fault.codec !== null) {
-    // Sound as far as its checksum goes; what is inside is another program's to read.
-    return { text: `| ${view.recordCount} records, not shown: ${opened.fault.detail}\n`, fault: null };
-  }
   if (!opened.ok) return { text: '', fault: faultText(opened.fault) };
   const { cursor } = opened;
   let text = '';

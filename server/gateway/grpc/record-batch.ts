@@ -5,10 +5,10 @@ import { Compression } from '@sluice/protocol/services';
 import type { Result } from '@sluice/protocol/errors';
 import { accepted, refused } from '@sluice/protocol/errors';
 import type { Codec, RecordInput } from '@sluice/protocol/record';
-import { BatchBuilder, COMPRESS_OFF_LOOP_BYTES, isCodecSupported } from '@sluice/protocol/record';
+import { BatchBuilder, COMPRESS_OFF_LOOP_BYTES } from '@sluice/protocol/record';
 import { naturalNumber } from './safe-number.ts';
 
-export type EncodeCode = 'INVALID_REQUEST' | 'INVALID_TIMESTAMP' | 'RECORD_TOO_LARGE' | 'UNSUPPORTED_COMPRESSION';
+export type EncodeCode = 'INVALID_REQUEST' | 'INVALID_TIMESTAMP' | 'RECORD_TOO_LARGE';
 
 export interface EncodeOptions {
   readonly compression: Compression;
@@ -17,7 +17,7 @@ export interface EncodeOptions {
   readonly nowMs: number;
 }
 
-/** Ready at once, or being compressed in the thread pool where that would hold the loop up. */
+/** Ready at once, or being compressed off the event loop, or a piece at a time, where that would hold the loop up. */
 export type EncodedBatch = Result<Uint8Array, EncodeCode> | Promise<Result<Uint8Array, EncodeCode>>;
 
 const codecs: ReadonlyMap<Compression, Codec> = new Map<Compression, Codec>([
@@ -32,9 +32,6 @@ const codecs: ReadonlyMap<Compression, Codec> = new Map<Compression, Codec>([
 export const encodeRecords = (records: readonly RecordMessage[], options: EncodeOptions): EncodedBatch => {
   const codec = codecs.get(options.compression);
   if (codec === undefined) return refused('INVALID_REQUEST', `there is no compression ${options.compression}`);
-  if (!isCodecSupported(codec)) {
-    return refused('UNSUPPORTED_COMPRESSION', `batches cannot be compressed with ${codec} here; use gzip or zstd`);
-  }
   const builder = new BatchBuilder({ codec });
   for (const [index, record] of records.entries()) {
     const timestamp = record.timestampMs === undefined ? options.nowMs : naturalNumber(record.timestampMs);

@@ -106,7 +106,7 @@ const forms: Readonly<Record<Op, OpForm>> = {
       partition,
       acks: oneOf('all', 1, 0, '1', '0'),
       timeout_ms: integer(1, TIMEOUT_MS_MAX),
-      compression: oneOf('none', 'gzip', 'zstd'),
+      compression: oneOf('none', 'gzip', 'snappy', 'lz4', 'zstd'),
     },
     required: ['id', 'topic', 'records'],
   },

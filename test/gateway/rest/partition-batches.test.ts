@@ -29,7 +29,7 @@ const valuesOf = (batches: Uint8Array, batchBytesMax: number): Buffer[] => {
 };
 
 describe('PartitionBatches', () => {
-  it.each<Codec>(['none', 'gzip', 'zstd'])(
+  it.each<Codec>(['none', 'gzip', 'snappy', 'lz4', 'zstd'])(
     'keeps to the limit with %s, for what does and does not compress',
     async codec => {
       const pool = new BuilderPool();

@@ -23,7 +23,7 @@ import {
 } from '../../../proto/record/index.ts';
 
 const LIMITS = { bytesMax: 1 << 30, verifyCrc: true };
-const CODECS: readonly Codec[] = ['none', 'gzip', 'zstd'];
+const CODECS: readonly Codec[] = ['none', 'gzip', 'snappy', 'lz4', 'zstd'];
 
 // Lone surrogates included: they are written as U+FFFD, the way Buffer writes them.
 const text = fc.oneof(
@@ -244,8 +244,7 @@ describe('a builder', () => {
   });
 
   it('refuses what cannot be encoded, unharmed', () => {
-    expect(() => new BatchBuilder({ codec: 'snappy' })).toThrow(RangeError);
-    expect(() => new BatchBuilder({ codec: 'lz4' })).toThrow(RangeError);
+    expect(() => new BatchBuilder({ codec: 'brotli' as Codec })).toThrow(RangeError);
     expect(() => new BatchBuilder({ isTransactional: true })).toThrow(RangeError);
     const builder = new BatchBuilder();
     expect(() => builder.build()).toThrow(RangeError);

@@ -13,30 +13,24 @@ import {
   decompress,
   decompressSync,
   encodeBatch,
-  isCodecSupported,
   type Codec,
 } from '../../../proto/record/index.ts';
 
 const BYTES_MAX = 1_000_000;
-const WORKING: readonly Codec[] = ['none', 'gzip', 'zstd'];
+const CODECS: readonly Codec[] = ['none', 'gzip', 'snappy', 'lz4', 'zstd'];
 
 describe('codecs', () => {
   it('have the ids of the format', () => {
-    const names: readonly Codec[] = ['none', 'gzip', 'snappy', 'lz4', 'zstd'];
-    expect(names.map(codecId)).toEqual([0, 1, 2, 3, 4]);
-    expect([0, 1, 2, 3, 4].map(codecOfId)).toEqual(names);
+    expect(CODECS.map(codecId)).toEqual([0, 1, 2, 3, 4]);
+    expect([0, 1, 2, 3, 4].map(codecOfId)).toEqual(CODECS);
     expect([-1, 5, 6, 7, Number.NaN].map(codecOfId)).toEqual([null, null, null, null, null]);
-    expect(names.filter(isCodecSupported)).toEqual(WORKING);
   });
 
-  for (const codec of WORKING) {
+  for (const codec of CODECS) {
     it(`${codec} gives back any bytes, on and off the loop`, async () => {
       await fc.assert(
         fc.asyncProperty(fc.uint8Array({ maxLength: 5000 }), async bytes => {
-          const inline = compressSync(codec, bytes);
-          const pooled = await compress(codec, bytes);
-          if (!inline.ok || !pooled.ok) throw new Error('a working codec refused');
-          for (const packed of [inline.bytes, pooled.bytes]) {
+          for (const packed of [compressSync(codec, bytes), await compress(codec, bytes)]) {
             const back = [decompressSync(codec, packed, BYTES_MAX), await decompress(codec, packed, BYTES_MAX)];
             for (const result of back) expect(result.ok && Buffer.compare(result.bytes, bytes)).toBe(0);
           }
@@ -45,22 +39,13 @@ describe('codecs', () => {
       );
     });
   }
-
-  for (const codec of ['snappy', 'lz4'] as const) {
-    it(`${codec} is known, and refused as a value`, async () => {
-      const bytes = Uint8Array.from([1, 2, 3]);
-      const refusal = { ok: false, fault: { kind: 'unsupported-codec', codec } };
-      expect(compressSync(codec, bytes)).toMatchObject(refusal);
-      expect(await compress(codec, bytes)).toMatchObject(refusal);
-      expect(decompressSync(codec, bytes, BYTES_MAX)).toMatchObject(refusal);
-      expect(await decompress(codec, bytes, BYTES_MAX)).toMatchObject(refusal);
-    });
-  }
 });
 
 describe('inflating', () => {
   const packers = [
     ['gzip', zlib.gzipSync],
+    ['snappy', (bytes: Uint8Array) => compressSync('snappy', bytes)],
+    ['lz4', (bytes: Uint8Array) => compressSync('lz4', bytes)],
     ['zstd', zlib.zstdCompressSync],
   ] as const;
 
@@ -80,6 +65,8 @@ describe('inflating', () => {
     it(`refuses every cut-off ${codec} block`, () => {
       const whole = pack(Buffer.from('the quick brown fox jumps over the lazy dog'));
       for (let cut = 0; cut < whole.length; cut++) {
+        // The header of snappy's frame alone is a frame of nothing.
+        if (codec === 'snappy' && cut === 16) continue;
         const result = decompressSync(codec, whole.subarray(0, cut), BYTES_MAX);
         expect(result).toMatchObject({ ok: false, fault: { kind: 'decompress' } });
       }
@@ -98,7 +85,7 @@ describe('inflating', () => {
 
     it(`is bounded for a whole ${codec} batch as well`, async () => {
       const batch = encodeBatch([{ key: null, value: new Uint8Array(200_000), timestamp: 0 }], { codec });
-      expect(batch.length).toBeLessThan(1000);
+      expect(batch.length).toBeLessThan(10_000);
       const refusal = { ok: false, fault: { kind: 'decompressed-size', bytesMax: 100_000 } };
       expect(decodeRecords(batch, { decompressedBytesMax: 100_000 })).toMatchObject(refusal);
       expect(decodeRecords(batch, { decompressedBytesMax: 300_000 })).toMatchObject({ ok: true });

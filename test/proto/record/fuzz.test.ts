@@ -33,7 +33,10 @@ const record: fc.Arbitrary<RecordInput> = fc.record({
   timestamp: fc.integer({ min: 0, max: 2 ** 41 }),
 });
 const batch = fc
-  .tuple(fc.array(record, { minLength: 1, maxLength: 12 }), fc.constantFrom<Codec>('none', 'none', 'gzip', 'zstd'))
+  .tuple(
+    fc.array(record, { minLength: 1, maxLength: 12 }),
+    fc.constantFrom<Codec>('none', 'none', 'gzip', 'snappy', 'lz4', 'zstd'),
+  )
   .map(([records, codec]) => encodeBatch(records, { codec }));
 /** Where to write (as a share of the batch) and what. */
 const edits = fc.array(fc.tuple(fc.double({ min: 0, max: 1, noNaN: true }), fc.integer({ min: 0, max: 255 })), {

@@ -2,6 +2,8 @@
 //
 //   DIRECTORY/<name>-0/00000000000000000000.{log,index,timeindex}
 //   DIRECTORY/<name>-0/expected.jsonl     {"batch":{...}} then {"record":{...}} lines; bytes in base64, null for null
+//   DIRECTORY/<codec>.batches             batches as a producer sends them, one behind the other: no offset, no epoch
+//   DIRECTORY/<codec>.batches.jsonl       the same lines for those
 //
 // Every codec, both timestamp types, plain, idempotent and transactional producers, control batches, null and empty
 // keys and values, headers with repeats and nulls. The seed decides the content.
@@ -11,9 +13,11 @@ import java.io.BufferedWriter;
 import java.io.File;
 import java.io.IOException;
 import java.nio.ByteBuffer;
+import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.util.Base64;
 import java.util.Properties;
 import java.util.Random;
@@ -46,6 +50,7 @@ final class SegmentWriter {
 
   static void write(String directory, long seed) throws IOException {
     for (CompressionType codec : CompressionType.values()) {
+      writeBatches(new File(directory), codec, new Random(seed ^ codec.name.hashCode()));
       for (TimestampType timestamps : new TimestampType[] {TimestampType.CREATE_TIME, TimestampType.LOG_APPEND_TIME}) {
         for (Producer producer : Producer.values()) {
           String name = codec.name + "-" + timestamps.name + "-" + producer.name().toLowerCase() + "-0";
@@ -54,6 +59,30 @@ final class SegmentWriter {
           writeSegment(folder, codec, timestamps, producer, new Random(seed ^ name.hashCode()));
           System.out.println(folder);
         }
+      }
+    }
+  }
+
+  /** A few small batches, then larger ones, of which each codec makes several blocks. */
+  private static void writeBatches(File folder, CompressionType codec, Random random) throws IOException {
+    Path target = folder.toPath().resolve(codec.name + ".batches");
+    Files.createDirectories(folder.toPath());
+    try (BufferedWriter lines = Files.newBufferedWriter(Path.of(target + ".jsonl"), StandardCharsets.UTF_8);
+        FileChannel bytes = FileChannel.open(target, StandardOpenOption.CREATE_NEW, StandardOpenOption.WRITE)) {
+      for (int count : new int[] {1, 2, 30, 1_000, 2_500}) {
+        MemoryRecordsBuilder builder =
+            MemoryRecords.builder(
+                ByteBuffer.allocate(64 * 1024),
+                RecordBatch.MAGIC_VALUE_V2,
+                Compression.of(codec).build(),
+                TimestampType.CREATE_TIME,
+                0);
+        for (int index = 0; index < count; index++) {
+          builder.append(FIRST_TIMESTAMP + index, bytes(random, 20), bytes(random, 200), headers(random));
+        }
+        MemoryRecords records = builder.build();
+        describe(lines, records.batches().iterator().next());
+        records.writeFullyTo(bytes);
       }
     }
   }
