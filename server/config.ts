@@ -7,7 +7,8 @@
 // ignored is worse than a broker that does not start. Reading files and variables is the caller's: nothing here touches
 // the world. Relies on the topic settings table for what may stand under `topic-defaults:`.
 
-import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml';
+import { createRequire } from 'node:module';
+import type * as Yaml from 'yaml';
 import { assert } from './base/assert.ts';
 import { type LogLevel, logLevels } from './base/logger.ts';
 import { nearestName } from './base/nearest-name.ts';
@@ -299,7 +300,11 @@ const splitList = (text: string): string[] =>
     .map(part => part.trim())
     .filter(part => part !== '');
 
+/** Loaded when there is a file to read: it is a tenth of the code that a start would load. */
+const loadYaml = (): typeof Yaml => createRequire(import.meta.url)('yaml') as typeof Yaml;
+
 const readFile = (file: { readonly path: string; readonly text: string }, faults: ConfigFault[]): FileSettings => {
+  const { isMap, isScalar, LineCounter, parseDocument } = loadYaml();
   const lines = new LineCounter();
   const document = parseDocument(file.text, { lineCounter: lines });
   const at = (position: number): SettingSource => ({
@@ -326,7 +331,7 @@ const readFile = (file: { readonly path: string; readonly text: string }, faults
   let topicDefaults: ReadonlyMap<string, RawSetting> = new Map();
   for (const { key, value } of contents.items) {
     const name = isScalar(key) ? String(key.value) : String(key);
-    const source = at((key as Node).range?.[0] ?? 0);
+    const source = at((key as Yaml.Node).range?.[0] ?? 0);
     if (name === TOPIC_DEFAULTS_KEY) {
       topicDefaults = readTopicDefaultsNode(value, { source, at }, faults);
       continue;
@@ -357,6 +362,7 @@ const readTopicDefaultsNode = (
   { source, at }: { readonly source: SettingSource; readonly at: (position: number) => SettingSource },
   faults: ConfigFault[],
 ): ReadonlyMap<string, RawSetting> => {
+  const { isMap, isScalar } = loadYaml();
   const found = new Map<string, RawSetting>();
   if (isScalar(node) && node.value === null) return found;
   if (!isMap(node)) {
@@ -369,7 +375,7 @@ const readTopicDefaultsNode = (
   }
   for (const { key, value } of node.items) {
     const name = isScalar(key) ? String(key.value) : String(key);
-    const entrySource = at((key as Node).range?.[0] ?? 0);
+    const entrySource = at((key as Yaml.Node).range?.[0] ?? 0);
     const values = nodeValues(value, false);
     if (values === null)
       faults.push({ source: entrySource, kind: 'value', detail: `${TOPIC_DEFAULTS_KEY}: ${name} needs one value` });
@@ -380,6 +386,7 @@ const readTopicDefaultsNode = (
 
 /** The text of a scalar (its own spelling: a number keeps its digits) or of each in a list; null for anything else. */
 const nodeValues = (node: unknown, isList: boolean): string[] | null => {
+  const { isScalar, isSeq } = loadYaml();
   if (isScalar(node)) {
     if (node.value === null) return null;
     return [typeof node.value === 'string' ? node.value : (node.source ?? JSON.stringify(node.value))];

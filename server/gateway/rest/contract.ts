@@ -11,9 +11,9 @@ import { createRequire } from 'node:module';
 import type AjvFormats from 'ajv-formats';
 import type * as Ajv from 'ajv/dist/2020.js';
 import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
+import type * as Yaml from 'yaml';
 import type { ErrorCode, Problem, Result } from '@sluice/protocol/errors';
 import { accepted, isErrorCode, problem } from '@sluice/protocol/errors';
-import { parse } from 'yaml';
 import { assert } from '../../base/assert.ts';
 
 export type QueryValue = string | number | boolean;
@@ -73,9 +73,10 @@ export class Contract {
   readonly json: string;
   readonly #compiler: () => Ajv2020;
 
-  constructor(yaml: string) {
-    const document = parse(yaml) as DocumentNode;
-    this.json = JSON.stringify(document);
+  /** `json` is the document as `documentJson` makes it, from whoever has kept that. */
+  constructor(yaml: string, json: string = documentJson(yaml)) {
+    const document = JSON.parse(json) as DocumentNode;
+    this.json = json;
     this.#compiler = once(() => schemaCompiler(this.json));
     const operations: Operation[] = [];
     for (const [path, item] of Object.entries(document.paths)) {
@@ -128,6 +129,9 @@ export class Contract {
 }
 
 const load = createRequire(import.meta.url);
+
+/** Takes longer than everything else at a start: a thousand lines of YAML. */
+export const documentJson = (yaml: string): string => JSON.stringify((load('yaml') as typeof Yaml).parse(yaml));
 
 /**
  * Loaded when the first check is needed, which the routes of records do not do: the compiler is a sixth of all code.

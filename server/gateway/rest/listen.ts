@@ -1,7 +1,10 @@
 // The REST door's socket: binding, limits of connections and headers, draining and closing.
 
-import { readFileSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import { getCompileCacheDir } from 'node:module';
+import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { AddressInfo } from 'node:net';
 import { problem } from '@sluice/protocol/errors';
@@ -11,7 +14,7 @@ import type { GatewayContext, ListenAddress, Listener, UpgradeDoor } from '../ga
 import { createHttpServer } from '../http-server.ts';
 import { listenFailure } from '../listen-failure.ts';
 import { createAdminHandlers } from './admin.ts';
-import { Contract } from './contract.ts';
+import { Contract, documentJson } from './contract.ts';
 import { RestDoor } from './door.ts';
 import type { OriginRule } from '../origin-rule.ts';
 import { createPageHandlers, readPage } from './page.ts';
@@ -36,7 +39,7 @@ const DOCUMENT_PLACES = ['../../openapi.yaml', '../../../openapi.yaml'];
 export const listenRest = async (context: GatewayContext, options: RestOptions): Promise<Listener> => {
   const yaml = readDocument();
   const page = readPage(readFileSync(new URL('page.html', import.meta.url), 'utf8'));
-  const contract = new Contract(yaml);
+  const contract = new Contract(yaml, keptJson(yaml));
   const { listen, originRule, upgradeDoor } = options;
   const door = new RestDoor({
     context,
@@ -99,6 +102,34 @@ const readDocument = (): string => {
     }
   }
   throw new Error('openapi.yaml is missing from this installation');
+};
+
+const digest = (text: string): string => createHash('sha256').update(text).digest('hex');
+
+/**
+ * The document as JSON, kept from the start before in the folder where Node keeps compiled code (the launcher chose it: it
+ * is the user's own). The name tells from which document it was made, the first line whether it is whole. Without such a
+ * folder, or where it cannot be written, every start makes it anew.
+ */
+const keptJson = (yaml: string): string => {
+  const folder = getCompileCacheDir();
+  if (folder === undefined) return documentJson(yaml);
+  const path = join(folder, `openapi-${digest(yaml)}.json`);
+  try {
+    const [check, json] = readFileSync(path, 'utf8').split('\n', 2);
+    if (json !== undefined && digest(json) === check) return json;
+  } catch {
+    // Not there yet.
+  }
+  const json = documentJson(yaml);
+  try {
+    const unnamed = `${path}.${process.pid}`;
+    writeFileSync(unnamed, `${digest(json)}\n${json}`);
+    renameSync(unnamed, path);
+  } catch {
+    // Slower the next time, and right.
+  }
+  return json;
 };
 
 const bind = (server: Server, listen: ListenAddress): Promise<void> =>
