@@ -10,66 +10,68 @@
 import type { PartitionBatches } from '../partition-batches.ts';
 import type { AppendOutcome, Placed, PlacementPlan } from '../record-placement.ts';
 
-interface Stage {
-  readonly done: Promise<void>;
-  finish(): void;
+/** Something that happens once; most often it has happened before anybody waits for it. */
+class Stage {
+  isDone = false;
+  #waiting: PromiseWithResolvers<void> | null = null;
+
+  finish(): void {
+    this.isDone = true;
+    this.#waiting?.resolve();
+  }
+
+  done(): Promise<void> {
+    this.#waiting ??= Promise.withResolvers<void>();
+    if (this.isDone) this.#waiting.resolve();
+    return this.#waiting.promise;
+  }
 }
 
-const newStage = (): Stage => {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  return { done: promise, finish: resolve };
-};
+const NONE: ReadonlyMap<number, OrderedAppend> = new Map();
 
 /** One request in the order. */
 export class OrderedAppend {
-  readonly #keys: ReadonlyMap<number, string>;
-  /** By partition: the requests before this one. */
-  readonly #before: ReadonlyMap<number, OrderedAppend>;
-  readonly #appended: Stage = newStage();
-  readonly #answered: Stage = newStage();
-  readonly #onLeave: (keys: Iterable<string>, self: OrderedAppend) => void;
+  readonly keys: readonly string[];
+  /** By partition: the requests before this one. Dropped at the end: each would keep all before it alive. */
+  #before: ReadonlyMap<number, OrderedAppend>;
+  readonly #order: AppendOrder;
+  readonly #appended = new Stage();
+  readonly #answered = new Stage();
   #unappended: number;
 
-  constructor(
-    keys: ReadonlyMap<number, string>,
-    before: ReadonlyMap<number, OrderedAppend>,
-    onLeave: (keys: Iterable<string>, self: OrderedAppend) => void,
-  ) {
-    this.#keys = keys;
+  constructor(order: AppendOrder, keys: readonly string[], before: ReadonlyMap<number, OrderedAppend>) {
+    this.#order = order;
+    this.keys = keys;
     this.#before = before;
-    this.#unappended = keys.size;
-    this.#onLeave = onLeave;
+    this.#unappended = keys.length;
   }
 
   readonly produce = async (plan: PlacementPlan, of: PartitionBatches): Promise<AppendOutcome> => {
     const { broker, topic, acks, timeoutMs } = plan;
-    try {
-      const batches = await of.take();
-      const before = this.#before.get(of.partition);
-      if (before !== undefined && before.#unappended > 0) await before.#appended.done;
-      const outcome = broker.produce({ topic: topic.name, partition: of.partition, batches, acks, timeoutMs });
-      this.#isAppended();
-      return await outcome;
-    } catch (cause) {
-      this.#appended.finish();
-      throw cause;
-    }
+    const batches = await of.take();
+    const before = this.#before.get(of.partition);
+    if (before !== undefined && !before.#appended.isDone) await before.#appended.done();
+    const outcome = broker.produce({ topic: topic.name, partition: of.partition, batches, acks, timeoutMs });
+    if (--this.#unappended === 0) this.#appended.finish();
+    return outcome;
   };
 
-  /** Resolves when every request before this one that shares a partition with it has been answered. */
-  async turn(): Promise<void> {
-    for (const before of this.#before.values()) await before.#answered.done;
+  /** Null when every request before this one that shares a partition with it has been answered, else resolves then. */
+  turn(): Promise<void> | null {
+    for (const before of this.#before.values()) if (!before.#answered.isDone) return this.#wait();
+    return null;
   }
 
-  /** The answer was given. */
+  /** The answer was given, or never will be. */
   leave(): void {
+    this.#before = NONE;
     this.#appended.finish();
     this.#answered.finish();
-    this.#onLeave(this.#keys.values(), this);
+    this.#order.left(this);
   }
 
-  #isAppended(): void {
-    if (--this.#unappended === 0) this.#appended.finish();
+  async #wait(): Promise<void> {
+    for (const before of this.#before.values()) if (!before.#answered.isDone) await before.#answered.done();
   }
 }
 
@@ -78,18 +80,20 @@ export class AppendOrder {
   readonly #latest = new Map<string, OrderedAppend>();
 
   enter(plan: PlacementPlan, { batches }: Placed): OrderedAppend {
-    const keys = new Map<number, string>();
-    const before = new Map<number, OrderedAppend>();
+    const keys: string[] = [];
+    let before: Map<number, OrderedAppend> | null = null;
     for (const { partition } of batches) {
       const key = `${plan.topic.id}/${partition}`;
-      keys.set(partition, key);
+      keys.push(key);
       const latest = this.#latest.get(key);
-      if (latest !== undefined) before.set(partition, latest);
+      if (latest !== undefined) (before ??= new Map<number, OrderedAppend>()).set(partition, latest);
     }
-    const append = new OrderedAppend(keys, before, (left, self) => {
-      for (const key of left) if (this.#latest.get(key) === self) this.#latest.delete(key);
-    });
-    for (const key of keys.values()) this.#latest.set(key, append);
+    const append = new OrderedAppend(this, keys, before ?? NONE);
+    for (const key of keys) this.#latest.set(key, append);
     return append;
+  }
+
+  left(append: OrderedAppend): void {
+    for (const key of append.keys) if (this.#latest.get(key) === append) this.#latest.delete(key);
   }
 }

@@ -56,6 +56,7 @@ export class Connection implements Channel {
   #hadMessage = false;
   #ping: Timer;
   #isPongDue = false;
+  #isGathering = false;
 
   constructor({ context, shared, frames, webSocket, socket }: ConnectionOptions) {
     this.#context = context;
@@ -99,6 +100,7 @@ export class Connection implements Channel {
       onFlushed?.();
       return;
     }
+    this.#gather();
     this.#webSocket.send(text, () => {
       onFlushed?.();
       this.#flushed();
@@ -139,6 +141,17 @@ export class Connection implements Channel {
     }
     if (this.#whenDrained.length > 0 && this.isDrained) this.#release();
   };
+
+  /** Answers of one turn go out in one write: a sync acknowledges many requests at once. */
+  #gather(): void {
+    if (this.#isGathering) return;
+    this.#isGathering = true;
+    this.#socket.cork();
+    this.#context.clock.defer(() => {
+      this.#isGathering = false;
+      this.#socket.uncork();
+    });
+  }
 
   #release(): void {
     const waiting = this.#whenDrained;

@@ -214,7 +214,8 @@ export class Session {
       }
       const requestId = placed.batches.length > 1 ? this.#context.random.uuid() : '';
       const answer = await appendPlaced(plan, placed, { requestId, produce: append.produce });
-      await append.turn();
+      const turn = append.turn();
+      if (turn !== null) await turn;
       if (answer.ok) {
         this.#answer(pending, `{"id":${JSON.stringify(id)},"op":"produced","offsets":${answer.value.offsets}}`);
       } else this.#answerProblem(pending, answer.problem);
