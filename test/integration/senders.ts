@@ -10,9 +10,11 @@ import { BatchBuilder, type Codec } from '@sluice/protocol/record';
 import { Acks, Compression, Form } from '@sluice/protocol/services';
 import { Sluice, SluiceError } from '@sluice/client';
 import { environmentWithoutSettings, LAUNCHER, type BrokerProcess } from './broker-process.ts';
+import { EventSourceReader } from './event-source.ts';
 import { GrpcClient, type Answer } from './grpc-streams.ts';
 import { HttpClient, type HttpAnswer } from './http-exchange.ts';
 import type { Ledger, SentGroup, Sender } from './ledger.ts';
+import { TestSocket, type Frame } from './web-socket-client.ts';
 
 export interface Load {
   readonly broker: BrokerProcess;
@@ -107,6 +109,37 @@ async function* trickle(load: Load, group: SentGroup, lineCount: number): AsyncG
     }
   }
   yield pending;
+}
+
+/** Up to five frames in flight on one connection, each one batch. */
+const webSocket: SendLoop = async (load, sender) => {
+  await using socket = await TestSocket.open(`http://${load.broker.http}`);
+  const inFlight: Promise<void>[] = [];
+  try {
+    for (let id = 0; !load.over.aborted; id++) {
+      const group = sender.group('whole');
+      const records = Array.from({ length: upTo(load, 20) }, () => ({ value_text: group.add() }));
+      const where = { topic: load.topic, partition: sender.partition, compression: codecFor(load) };
+      load.beat('sent');
+      inFlight.push(
+        socket.ask({ id, op: 'produce', ...where, records }).then(answer => noteFrame(load, group, answer)),
+      );
+      if (inFlight.length === 5) await inFlight.shift();
+    }
+  } finally {
+    await Promise.allSettled(inFlight);
+  }
+};
+
+function noteFrame(load: Load, group: SentGroup, { problem, offsets }: Frame): void {
+  if (problem !== undefined) {
+    if (problem.code === 'REQUEST_TIMED_OUT') return;
+    group.refuseAll();
+    throw new Error(problem.code);
+  }
+  if (offsets?.length !== group.numbers.length) throw new Error('another count was acknowledged than was sent');
+  for (const [index, { offset }] of offsets.entries()) group.acknowledge(index, offset!);
+  load.beat('acknowledged');
 }
 
 /** Up to five requests in flight on one stream; ready-made batches and records in turn. */
@@ -265,6 +298,7 @@ function refusal(group: SentGroup, answer: HttpAnswer): Error {
 const loops: Readonly<Record<string, SendLoop>> = {
   'rest-json': restJson,
   'rest-ndjson': restNdjson,
+  websocket: webSocket,
   grpc: grpcStream(Acks.ALL),
   'grpc-leader': grpcStream(Acks.LEADER),
   sdk,
@@ -284,6 +318,42 @@ async function watch(load: Load, partition: number): Promise<void> {
   } finally {
     client.close();
   }
+}
+
+/** The same by Server-Sent Events, over every partition. */
+async function watchEvents(load: Load): Promise<void> {
+  const reader = new EventSourceReader(`http://${load.broker.http}/v1/topics/${load.topic}/records`);
+  let seen = 0;
+  for (;;) {
+    await reader.until(({ events, isEnded }) => events.length > seen || isEnded);
+    for (; seen < reader.events.length; seen++) {
+      const { event, data } = reader.events[seen]!;
+      if (event === 'message') seeForm(load, JSON.parse(data) as SeenForm);
+    }
+    if (reader.isEnded) throw new Error('the stream of events ended');
+  }
+}
+
+/** The same over WebSocket. */
+async function watchFrames(load: Load): Promise<void> {
+  await using socket = await TestSocket.open(`http://${load.broker.http}`);
+  await socket.subscribe({ topic: load.topic, from: 'earliest' });
+  for (;;) {
+    const frame = await socket.next();
+    if (frame.op !== 'records') throw new Error(JSON.stringify(frame));
+    for (const form of frame.records ?? []) seeForm(load, form as SeenForm);
+  }
+}
+
+interface SeenForm {
+  readonly partition: number;
+  readonly offset: number;
+  readonly value?: unknown;
+  readonly value_text?: string;
+}
+
+function seeForm({ ledger }: Load, { partition, offset, value, value_text }: SeenForm): void {
+  ledger.see(partition, offset, value_text ?? JSON.stringify(value));
 }
 
 /** How often each kind of sender takes part in a load. */
@@ -312,6 +382,16 @@ export async function sendFromEveryDoor(load: Load, partitionCount: number): Pro
     ends.push(
       watch(load, partition).catch((error: unknown) => {
         if (!load.ending()) deserters.push(`reader of partition ${partition}: ${String(error)}`);
+      }),
+    );
+  }
+  for (const [door, watched] of [
+    ['events', watchEvents(load)],
+    ['frames', watchFrames(load)],
+  ] as const) {
+    ends.push(
+      watched.catch((error: unknown) => {
+        if (!load.ending()) deserters.push(`reader of ${door}: ${String(error)}`);
       }),
     );
   }

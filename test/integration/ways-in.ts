@@ -13,6 +13,7 @@ import { sluice } from './command-line.ts';
 import type { Doors } from './doors.ts';
 import type { Answer } from './grpc-streams.ts';
 import type { RecordSet, SetRecord, Spelling } from './record-set.ts';
+import { TestSocket } from './web-socket-client.ts';
 
 export type WayCodec = Codec;
 
@@ -255,6 +256,30 @@ export const sdk: WayIn = {
   },
 };
 
+/** Frames in flight on one connection, fewer than the broker lets wait. */
+const FRAMES_IN_FLIGHT = 16;
+
+const webSocket: WayIn = {
+  name: 'WebSocket',
+  carries: 'records',
+  spelling: 'exact',
+  codecs: ALL_CODECS,
+  async send({ broker }, topic, set, codec) {
+    await using socket = await TestSocket.open(`http://${broker.http}`);
+    const inFlight: Promise<void>[] = [];
+    for (const [id, records] of chunks(set.records).entries()) {
+      const request = { id, op: 'produce', topic, compression: codec, records: records.map(recordForm) };
+      inFlight.push(
+        socket.ask(request).then(answer => {
+          if (answer.offsets?.length !== records.length) throw new Error(JSON.stringify(answer));
+        }),
+      );
+      if (inFlight.length === FRAMES_IN_FLIGHT) await inFlight.shift();
+    }
+    await Promise.all(inFlight);
+  },
+};
+
 function commandLine(input: 'record' | 'json' | 'text', codecs: readonly WayCodec[]): WayIn {
   return {
     name: `sluice produce --input ${input}`,
@@ -327,6 +352,7 @@ export const waysIn: readonly WayIn[] = [
   restNdjson,
   restBareNdjson,
   restText,
+  webSocket,
   grpcBatches,
   grpcRecords,
   sdk,

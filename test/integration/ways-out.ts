@@ -5,7 +5,9 @@ import { decodeRecords, splitBatches } from '@sluice/protocol/record';
 import { Form } from '@sluice/protocol/services';
 import { sluice } from './command-line.ts';
 import type { Doors } from './doors.ts';
+import { EventSourceReader } from './event-source.ts';
 import type { ReadRecord, SetHeader, Spelling } from './record-set.ts';
+import { TestSocket } from './web-socket-client.ts';
 
 export interface WayOut {
   readonly name: string;
@@ -100,6 +102,52 @@ function ndjson(values: 'auto' | 'base64'): WayOut {
       const lines = createInterface({ input: answer, crlfDelay: Number.POSITIVE_INFINITY });
       for await (const line of lines) records.push(fromForm(JSON.parse(line) as RecordForm));
       if (answer.trailers['sluice-cursor'] === undefined) throw new Error('no cursor behind the stream');
+      return records;
+    },
+  };
+}
+
+/** How many records a topic has; none of these topics begins behind 0. */
+async function recordCount({ http }: Doors, topic: string): Promise<number> {
+  const { partitions } = await http.json<{ partitions: { high_watermark: number }[] }>({
+    path: `/v1/topics/${topic}/offsets`,
+  });
+  return partitions.reduce((sum, { high_watermark: end }) => sum + end, 0);
+}
+
+function events(values: 'auto' | 'base64'): WayOut {
+  return {
+    name: `Server-Sent Events${values === 'auto' ? '' : ', values in base64'}`,
+    spelling: values === 'auto' ? 'json' : 'exact',
+    gives: 'all',
+    async read(doors, topic) {
+      const count = await recordCount(doors, topic);
+      const url = `http://${doors.broker.http}/v1/topics/${topic}/records?values=${values}`;
+      const reader = new EventSourceReader(values === 'auto' ? url.replace('?values=auto', '') : url);
+      await reader.until(({ events: received }) => received.length >= count);
+      reader.close();
+      return reader.messages.map(({ data }) => fromForm(JSON.parse(data) as RecordForm));
+    },
+  };
+}
+
+function webSocket(values: 'text' | 'base64', credit?: { records: number; bytes: number }): WayOut {
+  return {
+    name: `WebSocket, values in ${values}${credit === undefined ? '' : ', by credit'}`,
+    spelling: 'exact',
+    gives: 'all',
+    async read(doors, topic) {
+      const count = await recordCount(doors, topic);
+      await using socket = await TestSocket.open(`http://${doors.broker.http}`);
+      const granted = credit === undefined ? {} : { credit };
+      const subscription = await socket.subscribe({ topic, from: 'earliest', values, ...granted });
+      const records: ReadRecord[] = [];
+      while (records.length < count) {
+        const frame = await socket.next(({ op }) => op === 'records' || op === 'error');
+        if (frame.op === 'error') throw new Error(JSON.stringify(frame));
+        for (const form of frame.records ?? []) records.push(fromForm(form as unknown as RecordForm));
+        if (credit !== undefined) socket.send({ op: 'credit', subscription, ...credit });
+      }
       return records;
     },
   };
@@ -248,6 +296,10 @@ export const waysOut: readonly WayOut[] = [
   pages,
   ndjson('auto'),
   ndjson('base64'),
+  events('auto'),
+  events('base64'),
+  webSocket('text'),
+  webSocket('base64', { records: 311, bytes: 100_000 }),
   grpcBatchesOut,
   grpc(Form.RECORDS),
   sdk,
