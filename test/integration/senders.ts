@@ -341,7 +341,7 @@ async function watchFrames(load: Load): Promise<void> {
   for (;;) {
     const frame = await socket.next();
     if (frame.op !== 'records') throw new Error(JSON.stringify(frame));
-    for (const form of frame.records ?? []) seeForm(load, form as SeenForm);
+    for (const form of frame.records ?? []) seeForm(load, form);
   }
 }
 

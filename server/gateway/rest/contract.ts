@@ -8,8 +8,7 @@
 // Relies on a document that is right (a test compiles every check of it); a mistake throws.
 
 import { createRequire } from 'node:module';
-import type AjvFormats from 'ajv-formats';
-import type * as Ajv from 'ajv/dist/2020.js';
+import type { FormatsPlugin } from 'ajv-formats';
 import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
 import type * as Yaml from 'yaml';
 import type { ErrorCode, Problem, Result } from '@sluice/protocol/errors';
@@ -113,7 +112,9 @@ export class Contract {
     const needsQuery = parameters.some(parameter => parameter.required === true);
     const bodySchema = node.requestBody?.content?.['application/json']?.schema?.$ref;
     const judgeBody = once(() =>
-      bodySchema === undefined ? null : this.#compiler().compile({ $ref: bodySchema.replace(IN_DOCUMENT, REGISTERED) }),
+      bodySchema === undefined
+        ? null
+        : this.#compiler().compile({ $ref: bodySchema.replace(IN_DOCUMENT, REGISTERED) }),
     );
     return {
       id: node.operationId,
@@ -139,8 +140,8 @@ export const documentJson = (yaml: string): string => JSON.stringify((load('yaml
  * judging that at every start took longer than everything else the compiler does.
  */
 const schemaCompiler = (json: string): Ajv2020 => {
-  const { Ajv2020 } = load('ajv/dist/2020.js') as typeof Ajv;
-  const formats = load('ajv-formats') as typeof AjvFormats;
+  const { Ajv2020 } = load('ajv/dist/2020.js') as typeof import('ajv/dist/2020.js');
+  const formats = load('ajv-formats') as { readonly default: FormatsPlugin };
   const compiler = new Ajv2020({
     strict: true,
     allowUnionTypes: true,

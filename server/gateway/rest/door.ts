@@ -5,7 +5,7 @@
 // the process.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import Router from 'router';
+import express from 'express';
 import { problem } from '@sluice/protocol/errors';
 import { AssertionFailure, assert } from '../../base/assert.ts';
 import type { VerbMetrics } from '../../base/metrics.ts';
@@ -110,7 +110,12 @@ export class RestDoor {
   }
 
   #routes(options: DoorOptions): (request: IncomingMessage, response: ServerResponse) => void {
-    const app = new Router({ strict: true, caseSensitive: true });
+    const app = express();
+    app.disable('x-powered-by');
+    app.disable('etag');
+    app.set('query parser', false);
+    app.enable('strict routing');
+    app.enable('case sensitive routing');
     for (const [path, verbs] of verbsByPath(options)) {
       const allow = allowed(verbs);
       app.route(path.replaceAll(/\{(\w+)\}/g, ':$1')).all(request => {
@@ -124,13 +129,7 @@ export class RestDoor {
     app.use((error: unknown, request: unknown, _response: unknown, _next: unknown) => {
       this.#failed(error, (request as RestRequest).exchange);
     });
-    return (request, response) => {
-      app(request, response, (error: unknown) => {
-        // Nothing gets here but what the two above threw themselves.
-        this.#context.logger.error({ err: error }, 'a request failed unexpectedly');
-        response.destroy();
-      });
-    };
+    return (request, response) => app(request as never, response as never);
   }
 
   #failed(error: unknown, exchange: Exchange): void {
