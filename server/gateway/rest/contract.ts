@@ -9,7 +9,7 @@
 
 import { createRequire } from 'node:module';
 import type { FormatsPlugin } from 'ajv-formats';
-import type { Ajv2020, ErrorObject, ValidateFunction } from 'ajv/dist/2020.js';
+import type { Ajv2020, ErrorObject, Options, ValidateFunction } from 'ajv/dist/2020.js';
 import type * as Yaml from 'yaml';
 import type { ErrorCode, Problem, Result } from '@sluice/protocol/errors';
 import { accepted, isErrorCode, problem } from '@sluice/protocol/errors';
@@ -140,7 +140,7 @@ export const documentJson = (yaml: string): string => JSON.stringify((load('yaml
  * judging that at every start took longer than everything else the compiler does.
  */
 const schemaCompiler = (json: string): Ajv2020 => {
-  const { Ajv2020 } = load('ajv/dist/2020.js') as typeof import('ajv/dist/2020.js');
+  const { Ajv2020 } = load('ajv/dist/2020.js') as { readonly Ajv2020: new (options: Options) => Ajv2020 };
   const formats = load('ajv-formats') as { readonly default: FormatsPlugin };
   const compiler = new Ajv2020({
     strict: true,
