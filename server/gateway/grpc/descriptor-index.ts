@@ -1,5 +1,5 @@
 // Every file that the services are described in, found by its name or by any symbol in it, as the bytes that reflection
-// hands out. Made once at start.
+// hands out. Made once, at the first call of reflection.
 
 import type { DescEnum, DescFile, DescMessage, DescService } from '@bufbuild/protobuf';
 import { clone, toBinary } from '@bufbuild/protobuf';

@@ -44,8 +44,17 @@ export const addServices = (
 ): void => {
   const { calls, gates } = door;
   const serviceNames = new Set([...services.map(service => service.typeName), OLDER_REFLECTION]);
-  const index = new DescriptorIndex(services, [{ file: ServerReflection.file, packageName: OLDER_REFLECTION_PACKAGE }]);
-  const reflection = reflectionService(context, { calls, gates, index, serviceNames });
+  let index: DescriptorIndex | null = null;
+  const reflection = reflectionService(context, {
+    calls,
+    gates,
+    // Made when a tool asks for it: few ever do, and it takes as long as all the rest of this door.
+    get index() {
+      const aliases = [{ file: ServerReflection.file, packageName: OLDER_REFLECTION_PACKAGE }];
+      return (index ??= new DescriptorIndex(services, aliases));
+    },
+    serviceNames,
+  });
 
   server.addService(serviceDefinition(ProduceService), produceService(context, door));
   server.addService(serviceDefinition(FetchService), fetchService(context, door));
