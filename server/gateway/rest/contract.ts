@@ -112,9 +112,7 @@ export class Contract {
     const needsQuery = parameters.some(parameter => parameter.required === true);
     const bodySchema = node.requestBody?.content?.['application/json']?.schema?.$ref;
     const judgeBody = once(() =>
-      bodySchema === undefined
-        ? null
-        : this.#compiler().compile({ $ref: bodySchema.replace(IN_DOCUMENT, REGISTERED) }),
+      bodySchema === undefined ? null : this.#compiler().compile({ $ref: bodySchema.replace(IN_DOCUMENT, REGISTERED) }),
     );
     return {
       id: node.operationId,
