@@ -4,11 +4,11 @@
 
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { STATUS_CODES } from 'node:http';
 import type { Problem } from '@sluice/protocol/errors';
 import { errorTable, problem } from '@sluice/protocol/errors';
 import { WEBSOCKET_CONNECTIONS_MAX } from '../../base/limits.ts';
 import { httpStatus, problemDocument } from '../error-mapping.ts';
+import { STATUS_CODES } from '../http-server.ts';
 import type { OriginRule } from '../origin-rule.ts';
 
 export const ROUTE = '/v1/ws';
