@@ -11,7 +11,7 @@ const HASH_FACTOR = 0x9e3779b1;
 const NOWHERE = -1;
 
 /** Up to here a loop over bytes is quicker than a call that moves them at once. */
-export const LOOPED_BYTES = 32;
+export const LOOPED_BYTES = 64;
 
 const scratch: Readonly<{ table: Int32Array }> = { table: new Int32Array(1 << TABLE_BITS_MAX) };
 
@@ -49,11 +49,11 @@ export function copyRepeat(output: Uint8Array, repeat: { at: number; distance: n
     output.fill(output[at - 1]!, at, at + length);
     return;
   }
-  output.copyWithin(at, at - distance, at);
-  // Twice as much each time: what has been written is a whole number of patterns.
-  for (let done = distance; done < length; done *= 2) {
-    output.copyWithin(at + done, at, at + Math.min(done, length - done));
-  }
+  // A short pattern by bytes until it is worth a call, then twice as much each time: always whole patterns.
+  let done = distance * Math.ceil(LOOPED_BYTES / distance);
+  const end = at + Math.min(done, length);
+  for (let position = at; position < end; position++) output[position] = output[position - distance]!;
+  for (; done < length; done *= 2) output.copyWithin(at + done, at, at + Math.min(done, length - done));
 }
 
 /** The same bytes without Buffer's own methods around them: the loops above see one kind of array. */
