@@ -190,26 +190,27 @@ const rest =
     noteBesideLoop(`rest-${load}`, rate, REST_RECORD_BYTES, groupBytes(written));
   };
 
-const NO_SSE = 'this broker renders no text/event-stream';
+const noteFanOut = (door: 'sse' | 'websocket', text: string): void => {
+  table.note(`fan-out-${door}`, numberIn(text, /([\d.]+) deliveries\/s/));
+  if (text.includes('KiB a reader')) table.note(`fan-out-${door}-memory`, numberIn(text, /([\d.]+) KiB a reader/));
+};
 
 const fanOutOverSse: BrokerUse = async broker => {
-  const topic = freshName();
-  await createTopic(broker, topic);
-  const probe = new AbortController();
-  const answer = await fetch(`http://${broker.http}/v1/topics/${topic}/records?from=latest`, {
-    headers: { Accept: 'text/event-stream' },
-    signal: probe.signal,
-  });
-  probe.abort();
-  if (answer.status === 406) {
-    table.missing('fan-out-sse', NO_SSE);
-    table.missing('fan-out-sse-memory', NO_SSE);
-    return;
-  }
   const words = ['--server', broker.http, '--readers', readers, '--seconds', seconds];
   const { text } = await serve(broker, ['bench/load/sse.ts', ...words, '--broker-pid', String(broker.child.pid)]);
-  table.note('fan-out-sse', numberIn(text, /([\d.]+) deliveries\/s/));
-  if (text.includes('KiB a reader')) table.note('fan-out-sse-memory', numberIn(text, /([\d.]+) KiB a reader/));
+  noteFanOut('sse', text);
+};
+
+const fanOutOverWebSocket: BrokerUse = async broker => {
+  const words = ['--server', broker.http, '--case', 'fan-out', '--readers', readers, '--seconds', seconds];
+  const { text } = await serve(broker, ['bench/load/websocket.ts', ...words, '--pid', String(broker.child.pid)]);
+  noteFanOut('websocket', text);
+};
+
+const produceOverWebSocket: BrokerUse = async broker => {
+  const words = ['--server', broker.http, '--case', 'produce', '--seconds', seconds];
+  const { text } = await serve(broker, ['bench/load/websocket.ts', ...words]);
+  table.note('websocket', recordsPerSecond(text));
 };
 
 const ask = async (broker: BrokerProcess, path: string, body: object): Promise<void> => {
@@ -353,15 +354,17 @@ const LOADS: Readonly<Record<string, Load>> = {
   'rest-one': { budgets: ['rest-one'], run: () => withBroker(rest('one')) },
   'rest-batch': { budgets: ['rest-batch'], run: () => withBroker(rest('batch')) },
   'fan-out-sse': { budgets: ['fan-out-sse', 'fan-out-sse-memory'], run: () => withBroker(fanOutOverSse) },
+  websocket: { budgets: ['websocket'], run: () => withBroker(produceOverWebSocket) },
+  'fan-out-websocket': {
+    budgets: ['fan-out-websocket', 'fan-out-websocket-memory'],
+    run: () => withBroker(fanOutOverWebSocket),
+  },
   start: { budgets: ['start'], run: startFresh },
   idle: { budgets: ['idle', 'idle-node'], run: idle },
   partitions: { budgets: ['partitions'], run: () => withBroker(partitions) },
   'long-log': { budgets: ['start-10-gb', 'log-20-gb'], isOnce: true, run: longLog },
 };
 
-for (const name of ['websocket', 'fan-out-websocket', 'fan-out-websocket-memory'] as const) {
-  table.missing(name, 'there is no WebSocket load here');
-}
 const chosen = settings.only?.split(',') ?? Object.keys(LOADS);
 for (const name of chosen) {
   if (!(name in LOADS)) throw new Error(`--only ${name}: there is ${Object.keys(LOADS).join(', ')}`);
