@@ -2,7 +2,7 @@
 // command line.
 
 import { VERSION, type Config } from './config.ts';
-import { BODY_BUDGET_BYTES, STREAM_PIECES_PER_TURN } from './base/limits.ts';
+import { BODY_BUDGET_BYTES, OUTGOING_BYTES_MAX, STREAM_PIECES_PER_TURN } from './base/limits.ts';
 import type { Logger } from './base/logger.ts';
 import { createMetrics } from './base/metrics.ts';
 import { StartRefusal } from './base/start-refusal.ts';
@@ -13,6 +13,7 @@ import { checkTopicConfig } from './broker/topic-config.ts';
 import { BodyBudget } from './gateway/body-budget.ts';
 import type { GatewayContext, Listener } from './gateway/gateway.ts';
 import { LoopShare } from './gateway/loop-share.ts';
+import { OutgoingBudget } from './gateway/outgoing-budget.ts';
 import { RecordFeeds } from './gateway/record-feed.ts';
 import { listenGrpc } from './gateway/grpc/listen.ts';
 import { listenManagement } from './gateway/management/listen.ts';
@@ -75,6 +76,10 @@ export const startNode = async (config: Config, logger: Logger): Promise<Running
     });
     opened.push(() => broker.close());
     metrics.reportFrom(() => broker.report());
+    const outgoing = new OutgoingBudget(realClock, OUTGOING_BYTES_MAX);
+    const bodyBudget = new BodyBudget(BODY_BUDGET_BYTES);
+    metrics.reportBodiesFrom(() => bodyBudget.usedBytes);
+    metrics.reportOutgoingFrom(() => outgoing.report());
     const loopShare = new LoopShare(realClock, STREAM_PIECES_PER_TURN);
     const context: GatewayContext = {
       broker,
@@ -82,7 +87,8 @@ export const startNode = async (config: Config, logger: Logger): Promise<Running
       random: realRandom,
       logger,
       metrics,
-      bodyBudget: new BodyBudget(BODY_BUDGET_BYTES),
+      bodyBudget,
+      outgoing,
       loopShare,
       recordFeeds: new RecordFeeds(broker, loopShare),
       version: VERSION,

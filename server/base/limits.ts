@@ -17,8 +17,23 @@ export const PENDING_PRODUCE_BYTES_MAX = 256 * MIB;
 /** The same for one log: a log behind a slow disk must not starve the others. */
 export const PENDING_LOG_BYTES_MAX = 64 * MIB;
 
+/** A body read whole, or a message, must have arrived by then: one that trickles in holds memory for nothing. */
+export const MESSAGE_MS_MAX = 60_000;
+
 /** Request bodies held in memory in the whole process, all doors together; beyond it THROTTLED before reading. */
 export const BODY_BUDGET_BYTES = 256 * MIB;
+
+/**
+ * Handed out by all doors and not taken by clients. Apart from the budget of bodies, so that readers who stand still never
+ * make producers wait; small, because grpc-js and the kernel's interface hold up to one more copy of it.
+ */
+export const OUTGOING_BYTES_MAX = 96 * MIB;
+/** A stream that took nothing for this long stands still: it shows in the metrics, and is cut where room is needed. */
+export const STALLED_MS = 5_000;
+/** The next piece of a stream takes at most one such part of what is free: a thousand that stand still leave room. */
+export const OUTGOING_PIECES_FREE = 512;
+/** More than this part of what is free does not wait for one client. */
+export const OUTGOING_CLIENT_SHARE = 64;
 
 /** One gathered write: writev takes at most IOV_MAX (1,024) buffers; 8 MiB keeps the time to the next sync short. */
 export const GATHER_BUFFERS_MAX = 1_024;
@@ -63,6 +78,10 @@ export const CURSOR_CHARS_MAX = 4 * KIB;
 export const TIMEOUT_MS_DEFAULT = 30_000;
 export const TIMEOUT_MS_MAX = 300_000;
 
+/** A piece of a stream of lines: larger ones save turns of the event loop, smaller ones memory while nobody reads. */
+export const STREAM_PIECE_BYTES_MAX = 256 * KIB;
+export const STREAM_PIECE_BYTES_MIN = 32 * KIB;
+
 /** Pieces of long streams rendered in one turn of the event loop: a few milliseconds. */
 export const STREAM_PIECES_PER_TURN = 4;
 
@@ -80,8 +99,16 @@ export const JSON_DEPTH_MAX = 64;
 export const LINE_BYTES_MAX = 16 * MIB;
 
 export const HEADER_TIMEOUT_MS = 10_000;
+/** How often connections are looked at for headers that are overdue. */
+export const HEADER_CHECK_MS = 2_000;
 export const HEADER_BYTES_MAX = 32 * KIB;
-export const HTTP_CONNECTIONS_MAX = 10_000;
+/** Header lines of one request: more make slow lookups out of few bytes. */
+export const HEADER_LINES_MAX = 256;
+/** Per listener. Above what one host of hostile clients is expected to hold, below what a process may have open as files. */
+export const HTTP_CONNECTIONS_MAX = 12_000;
+export const GRPC_CONNECTIONS_MAX = 4_000;
+/** Scrapers keep one connection each; beyond this many something is wrong with them. */
+export const MANAGEMENT_CONNECTIONS_MAX = 256;
 
 /** WebSocket: connections are HTTP's, and a part of those stays free for plain requests. */
 export const WEBSOCKET_CONNECTIONS_MAX = 9_000;
@@ -108,7 +135,26 @@ export const GRPC_CONNECTION_WINDOW_BYTES = 4 * MIB;
 export const GRPC_RECORDS_PIECE_BYTES = 128 * KIB;
 export const GRPC_UNCREDITED_PIECE_BYTES = 256 * KIB;
 
+/**
+ * There is no authentication yet, so there is no smaller number before it either: what a stream may hold is bounded by the
+ * budgets, whoever opened it.
+ */
 export const GRPC_STREAMS_PER_SESSION_MAX = 100;
+/** Streams that a peer may open and reset at once, and each second from then on; beyond it the session ends (CVE-2023-44487). */
+export const GRPC_RESETS_BURST_MAX = 200;
+export const GRPC_RESETS_PER_SECOND_MAX = 33;
+/** Frames that are no HTTP/2, and streams beyond the limit, that a session survives. */
+export const GRPC_INVALID_FRAMES_MAX = 100;
+export const GRPC_REJECTED_STREAMS_MAX = 100;
+/** Entries of one SETTINGS frame, and of one list of headers. */
+export const GRPC_SETTINGS_MAX = 32;
+export const GRPC_HEADER_PAIRS_MAX = 128;
+/** Pings and settings in one second; each costs an answer, and clients that measure their links send far fewer. */
+export const GRPC_CONTROL_FRAMES_PER_SECOND_MAX = 2_000;
+/** A session without a call is told to go and closed; clients of the library reconnect by themselves. */
+export const GRPC_IDLE_MS = 600_000;
+/** A stream whose client has taken nothing for this long is reset, as HTTP closes a connection that is silent. */
+export const GRPC_SILENCE_MS_MAX = 120_000;
 export const GRPC_MESSAGE_BYTES_MAX = 20 * MIB;
 
 /** Refuses new streams of a session that holds this much, in MiB: grpc-js switches Node's own limit off. */

@@ -7,6 +7,9 @@ import { type Count, CountFamily, DurationFamily, type Durations } from './tally
 /** Doors are the listeners' protocols; verbs the operations behind them. */
 export type Door = 'rest' | 'grpc' | 'sse' | 'websocket';
 
+/** The ports by what listens there. */
+export type ListenerName = 'http' | 'grpc' | 'management';
+
 export interface VerbMetrics {
   /** Counts a finished request. `outcome` is `ok` or an error code. */
   finished(outcome: string, seconds: number): void;
@@ -31,10 +34,35 @@ export interface BrokerReport {
   readonly tailCacheBytes: number;
 }
 
+/** What the clients of one door have not taken. */
+export interface OutgoingReport {
+  readonly door: Door;
+  readonly bytes: number;
+  readonly stalled: number;
+  /** Streams cut so far because they stood still while room was needed. */
+  readonly cut: number;
+}
+
+/** Connections of one port. */
+export interface ConnectionMetrics {
+  opened(): void;
+  closed(): void;
+  /** Turned away because there are too many. */
+  refused(): void;
+  /** Ended because of what came over it: late headers, floods. */
+  cut(): void;
+}
+
 export interface Metrics {
   readonly registry: MetricRegistry;
   /** Asked at each scrape; gauges are never kept up to date on the hot path. */
   reportFrom(report: () => BrokerReport): void;
+  /** The same for bodies and messages held in memory. */
+  reportBodiesFrom(report: () => number): void;
+  /** The same for what waits for clients. */
+  reportOutgoingFrom(report: () => readonly OutgoingReport[]): void;
+  /** One object a listener, made once. */
+  connections(listener: ListenerName): ConnectionMetrics;
   /** One object a door and verb, made once and kept by the caller: looking labels up costs more than counting. */
   verb(door: Door, verb: string): VerbMetrics;
   readonly syncSeconds: Durations;
@@ -103,6 +131,59 @@ export const createMetrics = (): Metrics => {
   );
   nodeGauge('sluice_pending_produce_bytes', 'Bytes accepted and not yet durable', entry => entry.pendingProduceBytes);
   nodeGauge('sluice_tail_cache_bytes', 'Memory kept alive by the tail cache', entry => entry.tailCacheBytes);
+  let bodyBytes = (): number => 0;
+  const bodyGauge: Gauge = new Gauge({
+    name: 'sluice_body_bytes',
+    help: 'Bytes of request bodies and messages held in memory, all doors together',
+    registers,
+    collect: () => bodyGauge.set({}, bodyBytes()),
+  });
+  let outgoing: () => readonly OutgoingReport[] = () => [];
+  const outgoingMetric = (
+    about: { readonly name: string; readonly help: string },
+    value: (entry: OutgoingReport) => number,
+  ): void => {
+    const gauge: Gauge<'door'> = new Gauge({
+      ...about,
+      labelNames: ['door'],
+      registers,
+      collect() {
+        gauge.reset();
+        for (const entry of outgoing()) gauge.set({ door: entry.door }, value(entry));
+      },
+    });
+  };
+  outgoingMetric(
+    { name: 'sluice_outgoing_bytes', help: 'Bytes made for clients that they have not taken, by door' },
+    entry => entry.bytes,
+  );
+  outgoingMetric(
+    { name: 'sluice_stalled_streams', help: 'Streams whose client has taken nothing for 5 seconds, by door' },
+    entry => entry.stalled,
+  );
+  outgoingMetric(
+    {
+      name: 'sluice_stalled_streams_cut',
+      help: 'Stalled streams cut since the start because room was needed, by door',
+    },
+    entry => entry.cut,
+  );
+  const openConnections = new Gauge({
+    name: 'sluice_connections',
+    help: 'Open connections by listener',
+    labelNames: ['listener'],
+    registers,
+  });
+  const refusedConnections = new CountFamily(
+    registry,
+    'sluice_connections_refused_total',
+    'Connections turned away because there were too many, by listener',
+  );
+  const cutConnections = new CountFamily(
+    registry,
+    'sluice_connections_cut_total',
+    'Connections ended for late or unreadable headers or for a flood, by listener',
+  );
   /** A door asks once for each of its routes; those with the same verb share one object. */
   const verbs = new Map<string, VerbMetrics>();
   const newVerb = (labels: { readonly door: Door; readonly verb: string }): VerbMetrics => {
@@ -143,6 +224,23 @@ export const createMetrics = (): Metrics => {
     },
     reportFrom(source) {
       report = source;
+    },
+    reportBodiesFrom(source) {
+      bodyBytes = source;
+    },
+    reportOutgoingFrom(source) {
+      outgoing = source;
+    },
+    connections(listener) {
+      const open = openConnections.labels(listener);
+      const refused = refusedConnections.count({ listener });
+      const cut = cutConnections.count({ listener });
+      return {
+        opened: () => open.inc(),
+        closed: () => open.dec(),
+        refused: () => refused.add(1),
+        cut: () => cut.add(1),
+      };
     },
     syncSeconds: syncs.durations({}),
     openStreams: new Gauge({

@@ -17,10 +17,15 @@ export class BodyBudget {
     return this.#usedBytes;
   }
 
+  /** True when the bytes could be reserved now. */
+  hasRoom(bytes: number): boolean {
+    return this.#usedBytes === 0 || this.#usedBytes + bytes <= this.#limitBytes;
+  }
+
   /** True when the bytes were reserved. */
   reserve(bytes: number): boolean {
     assert(bytes >= 0, 'a reservation is not negative');
-    if (this.#usedBytes > 0 && this.#usedBytes + bytes > this.#limitBytes) return false;
+    if (!this.hasRoom(bytes)) return false;
     this.#usedBytes += bytes;
     return true;
   }

@@ -9,6 +9,7 @@ import type { Clock } from '../io/clock.ts';
 import type { Random } from '../io/random.ts';
 import type { BodyBudget } from './body-budget.ts';
 import type { LoopShare } from './loop-share.ts';
+import type { OutgoingBudget } from './outgoing-budget.ts';
 import type { RecordFeeds } from './record-feed.ts';
 
 export interface GatewayContext {
@@ -19,6 +20,8 @@ export interface GatewayContext {
   readonly metrics: Metrics;
   /** One budget for request bodies held in memory, all doors together. */
   readonly bodyBudget: BodyBudget;
+  /** One budget for what clients have not taken, all doors together. */
+  readonly outgoing: OutgoingBudget;
   /** How long streams take turns on the event loop, all doors together. */
   readonly loopShare: LoopShare;
   /** What live readers of all doors share. */

@@ -6,6 +6,8 @@
 
 const INITIAL_BYTES = 16_384;
 const DIGITS_MAX = 20;
+/** Memory is taken when something is written: a reader that takes nothing then keeps one piece and not two. */
+const NO_BYTES = Buffer.alloc(0);
 const ZERO = 0x30;
 /** Up to here a loop is quicker than the call into Node. */
 const LOOPED_BYTES = 32;
@@ -100,7 +102,7 @@ export class TextBuffer {
   /** What was written, in memory that is the caller's from now on. */
   take(): Buffer {
     const taken = this.#buffer.subarray(0, this.#length);
-    this.#buffer = this.#spare ?? Buffer.allocUnsafeSlow(Math.max(INITIAL_BYTES, this.#length));
+    this.#buffer = this.#spare ?? NO_BYTES;
     this.#spare = null;
     this.#length = 0;
     return taken;
@@ -114,7 +116,12 @@ export class TextBuffer {
   #room(bytes: number): void {
     const needed = this.#length + bytes;
     if (needed <= this.#buffer.length) return;
-    const larger = Buffer.allocUnsafeSlow(Math.max(needed, this.#buffer.length * 2));
+    if (this.#spare !== null && this.#buffer.length === 0 && needed <= this.#spare.length) {
+      this.#buffer = this.#spare;
+      this.#spare = null;
+      return;
+    }
+    const larger = Buffer.allocUnsafeSlow(Math.max(needed, INITIAL_BYTES, this.#buffer.length * 2));
     larger.set(this.#buffer.subarray(0, this.#length));
     this.#buffer = larger;
   }

@@ -51,9 +51,9 @@ export class FetchCall implements OpenCall {
     this.#call = call;
     this.#gate = door.gate;
     this.#calls = door.calls;
-    this.#outbox = new Outbox(call, { bytesMax: GRPC_OUTBOX_BYTES_MAX, messagesMax: GRPC_OUTBOX_MESSAGES_MAX }, () =>
-      this.#steer(),
-    );
+    const queue = context.outgoing.open('grpc', () => this.#gate.cut());
+    const limits = { bytesMax: GRPC_OUTBOX_BYTES_MAX, messagesMax: GRPC_OUTBOX_MESSAGES_MAX, queue };
+    this.#outbox = new Outbox(call, limits, () => this.#steer());
     this.#share = {
       context,
       outbox: this.#outbox,

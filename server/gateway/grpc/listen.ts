@@ -7,8 +7,10 @@
 import { createServer, type AddressInfo, type Server as SocketServer, type Socket } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import {
+  GRPC_CONNECTIONS_MAX,
   GRPC_CONNECTION_WINDOW_BYTES,
   GRPC_DRAIN_MS_MAX,
+  GRPC_IDLE_MS,
   GRPC_KEEPALIVE_MS,
   GRPC_KEEPALIVE_TIMEOUT_MS,
   GRPC_MESSAGE_BYTES_MAX,
@@ -16,14 +18,16 @@ import {
   GRPC_STREAMS_PER_SESSION_MAX,
   GRPC_STREAM_WINDOW_BYTES,
   HEADER_BYTES_MAX,
-  HTTP_CONNECTIONS_MAX,
 } from '../../base/limits.ts';
+import { limitConnections } from '../connection-limit.ts';
 import type { GatewayContext, ListenAddress, Listener } from '../gateway.ts';
 import { listenFailure } from '../listen-failure.ts';
+import { admitMessages } from './message-admission.ts';
 import { OpenCalls } from './open-calls.ts';
 import { ReadGates } from './read-gate.ts';
 import { addServices } from './services.ts';
-import { widenWindows } from './windows.ts';
+import { guardSession, guardStream, sessionLimits } from './session-guard.ts';
+import { limitSessions } from './windows.ts';
 
 export interface GrpcOptions {
   readonly listen: ListenAddress;
@@ -40,13 +44,24 @@ export const listenGrpc = async (context: GatewayContext, options: GrpcOptions):
     'grpc-node.max_session_memory': GRPC_SESSION_MEMORY_MIB_MAX,
     'grpc.keepalive_time_ms': GRPC_KEEPALIVE_MS,
     'grpc.keepalive_timeout_ms': GRPC_KEEPALIVE_TIMEOUT_MS,
+    'grpc.max_connection_idle_ms': GRPC_IDLE_MS,
     'grpc.enable_channelz': 0,
     interceptors: [gates.interceptor],
   });
-  widenWindows(server, {
+  const connectionMetrics = context.metrics.connections('grpc');
+  const { clock, bodyBudget } = context;
+  const receive = {
     streamWindowBytes: GRPC_STREAM_WINDOW_BYTES,
     connectionWindowBytes: GRPC_CONNECTION_WINDOW_BYTES,
     headerBytesMax: HEADER_BYTES_MAX,
+    session: sessionLimits,
+  };
+  limitSessions(server, receive, {
+    session: session => guardSession(session, clock, connectionMetrics),
+    stream(stream) {
+      guardStream(stream);
+      admitMessages(stream, { budget: bodyBudget, clock });
+    },
   });
   addServices(server, context, { calls, gates });
   const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
@@ -58,7 +73,7 @@ export const listenGrpc = async (context: GatewayContext, options: GrpcOptions):
     socket.once('close', () => connections.delete(socket));
     injector.injectConnection(socket);
   });
-  sockets.maxConnections = HTTP_CONNECTIONS_MAX;
+  limitConnections(sockets, GRPC_CONNECTIONS_MAX, connectionMetrics);
   const address = await bind(sockets, options.listen);
   // For example too many open files: connections wait in the system's queue meanwhile.
   sockets.on('error', error => context.logger.error({ door: 'grpc', err: error }, 'the listener failed'));

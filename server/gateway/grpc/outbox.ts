@@ -2,11 +2,13 @@
 //
 // grpc-js buffers whatever it is given, so what may be given is decided here: at most so many bytes (and messages) that
 // the transport has not taken yet. A message that is due whatever happens (an answer, a refusal) is `put`; one that can
-// wait (a piece of a read) is made and written when its turn comes (`send`), first come, first served.
+// wait (a piece of a read) is made and written when its turn comes (`send`), first come, first served. The bytes
+// are counted in a queue of the budget that all doors share: where that is short, less may wait here.
 //
-// Invariant: pendingBytes is the sum of the sizes of the messages whose write has not called back.
+// Invariant: the queue's pending bytes are the sizes of the messages whose write has not called back, until it is closed.
 
 import type { StatusObject } from '@grpc/grpc-js';
+import type { OutgoingQueue } from '../outgoing-budget.ts';
 
 /** What a grpc-js call with a response stream offers, as far as it is used here. */
 export interface WritableCall<Answer> {
@@ -19,6 +21,7 @@ export interface WritableCall<Answer> {
 export interface OutboxLimits {
   readonly bytesMax: number;
   readonly messagesMax: number;
+  readonly queue: OutgoingQueue;
 }
 
 export interface Parcel<Answer> {
@@ -31,8 +34,8 @@ export class Outbox<Answer> {
   readonly #limits: OutboxLimits;
   readonly #waiting: (() => void)[] = [];
   readonly #onTaken: () => void;
-  #pendingBytes = 0;
   #pendingMessages = 0;
+  #isWaitingForOthers = false;
   #isClosed = false;
 
   /** `onTaken` is called whenever the transport has taken a message. */
@@ -45,7 +48,7 @@ export class Outbox<Answer> {
   }
 
   get hasRoom(): boolean {
-    return this.#pendingBytes < this.#limits.bytesMax && !this.isCrowded;
+    return this.#isClosed || (this.#limits.queue.hasRoom(this.#limits.bytesMax) && !this.isCrowded);
   }
 
   /** So many messages that no request should be read that might add another. */
@@ -59,9 +62,14 @@ export class Outbox<Answer> {
 
   put(message: Answer, bytes: number): void {
     if (this.#isClosed) return;
-    this.#pendingBytes += bytes;
+    this.#limits.queue.add(bytes);
     this.#pendingMessages++;
     this.#call.write(message, () => this.#taken(bytes));
+  }
+
+  /** Resolves in turn when there is room, so that nothing is fetched that would have to wait in memory. */
+  ready(): Promise<void> {
+    return this.send(() => null);
   }
 
   /** Resolves once `make` was called in turn, or the call is gone. `make` answers null when there is nothing to say any more. */
@@ -69,6 +77,7 @@ export class Outbox<Answer> {
     if (!this.hasRoom || this.#waiting.length > 0) {
       await new Promise<void>(resolve => {
         this.#waiting.push(resolve);
+        if (!this.hasRoom) this.#waitForOthers();
       });
     }
     if (this.#isClosed) return;
@@ -96,20 +105,33 @@ export class Outbox<Answer> {
   /** The call is gone: nothing is written any more, nobody waits any more. */
   close(): void {
     this.#isClosed = true;
+    this.#limits.queue.close();
     this.#releaseAll();
   }
 
   #taken(bytes: number): void {
-    const wasFull = !this.hasRoom;
-    this.#pendingBytes -= bytes;
+    this.#limits.queue.taken(bytes);
     this.#pendingMessages--;
     if (this.#isClosed) return;
-    if (wasFull) this.#callNext();
+    this.#callNext();
     this.#onTaken();
   }
 
   #callNext(): void {
+    if (this.#waiting.length === 0) return;
     if (this.hasRoom) this.#waiting.shift()?.();
+    else this.#waitForOthers();
+  }
+
+  /** Where nothing of this call is pending, only clients of others can make room. */
+  #waitForOthers(): void {
+    const { queue } = this.#limits;
+    if (queue.pendingBytes > 0 || this.#isWaitingForOthers) return;
+    this.#isWaitingForOthers = true;
+    void queue.whenRoom().then(() => {
+      this.#isWaitingForOthers = false;
+      this.#callNext();
+    });
   }
 
   #releaseAll(): void {

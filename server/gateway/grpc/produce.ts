@@ -74,9 +74,9 @@ export class ProduceCall implements OpenCall {
     this.#gate = door.gate;
     this.#calls = door.calls;
     this.#metrics = door.metrics;
-    this.#outbox = new Outbox(call, { bytesMax: GRPC_OUTBOX_BYTES_MAX, messagesMax: GRPC_OUTBOX_MESSAGES_MAX }, () =>
-      this.#steer(),
-    );
+    const queue = context.outgoing.open('grpc', () => this.#gate.cut());
+    const limits = { bytesMax: GRPC_OUTBOX_BYTES_MAX, messagesMax: GRPC_OUTBOX_MESSAGES_MAX, queue };
+    this.#outbox = new Outbox(call, limits, () => this.#steer());
   }
 
   start(): void {

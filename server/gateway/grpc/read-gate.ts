@@ -6,7 +6,9 @@
 
 import type { Metadata, ServerInterceptor, ServerInterceptingCallInterface } from '@grpc/grpc-js';
 import { ServerInterceptingCall } from '@grpc/grpc-js';
+import { constants } from 'node:http2';
 import { assert } from '../../base/assert.ts';
+import { streamBelow } from './windows.ts';
 
 type Listener = Parameters<ServerInterceptingCallInterface['start']>[0];
 
@@ -14,16 +16,20 @@ export interface ReadGate {
   /** No further request is read; one that was asked for already may still come. */
   hold(): void;
   release(): void;
+  /** Ends the call at once, with what its client has not taken. */
+  cut(): void;
 }
 
 class GatedCall extends ServerInterceptingCall implements ReadGate {
   readonly #gates: WeakMap<Metadata, ReadGate>;
+  readonly #below: ServerInterceptingCallInterface;
   #isHeld = false;
   #isWanted = false;
 
   constructor(call: ServerInterceptingCallInterface, gates: WeakMap<Metadata, ReadGate>) {
     super(call);
     this.#gates = gates;
+    this.#below = call;
   }
 
   override start(listener: Listener): void {
@@ -52,6 +58,10 @@ class GatedCall extends ServerInterceptingCall implements ReadGate {
     if (!this.#isWanted) return;
     this.#isWanted = false;
     super.startRead();
+  }
+
+  cut(): void {
+    streamBelow(this.#below).close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
 }
 

@@ -225,6 +225,8 @@ export class Read {
     const mayWait = this.#isAtTail;
     const giveBack = mayWait ? null : await this.#share.turns.take();
     try {
+      // Nothing is fetched that could not go out: a client that does not read would keep it in memory.
+      if (!mayWait) await this.#share.outbox.ready();
       if (this.#stop !== null) return null;
       const fetched = await this.#fetch(mayWait);
       if (this.#stop !== null) return null;
@@ -234,6 +236,11 @@ export class Read {
         this.#isAtTail = true;
         // Nothing is left up to the end: what stood there was compacted away.
         if (this.#end(piece) >= this.#endOffset) this.#position = offset(Math.max(this.#position, this.#endOffset));
+        return null;
+      }
+      if (!this.#share.outbox.hasRoom) {
+        // Another read of the call was quicker. The piece is fetched again when there is room for it.
+        this.#isAtTail = false;
         return null;
       }
       this.#isAtTail = piece.nextOffset >= this.#end(piece);

@@ -15,6 +15,7 @@ import {
 import { GRPC_OUTBOX_BYTES_MAX } from '../../base/limits.ts';
 import type { VerbMetrics } from '../../base/metrics.ts';
 import type { GatewayContext } from '../gateway.ts';
+import type { OutgoingQueue } from '../outgoing-budget.ts';
 import type { DescriptorIndex } from './descriptor-index.ts';
 import type { OpenCall, OpenCalls } from './open-calls.ts';
 import { Outbox } from './outbox.ts';
@@ -40,20 +41,29 @@ export const reflectionService = (
 ): UntypedServiceImplementation => {
   const metrics = context.metrics.verb('grpc', 'reflection');
   return {
-    serverReflectionInfo: (call: Call): void =>
-      new ReflectionCall(call, { ...options, metrics, gate: options.gates.of(call.metadata) }).start(),
+    serverReflectionInfo: (call: Call): void => {
+      const gate = options.gates.of(call.metadata);
+      const queue = context.outgoing.open('grpc', () => gate.cut());
+      new ReflectionCall(call, { ...options, metrics, gate, queue }).start();
+    },
   };
 };
 
+interface CallOptions extends ReflectionOptions {
+  readonly metrics: VerbMetrics;
+  readonly gate: ReadGate;
+  readonly queue: OutgoingQueue;
+}
+
 class ReflectionCall implements OpenCall {
   readonly #call: Call;
-  readonly #options: ReflectionOptions & { readonly metrics: VerbMetrics; readonly gate: ReadGate };
+  readonly #options: CallOptions;
   readonly #outbox: Outbox<ServerReflectionResponse>;
 
-  constructor(call: Call, options: ReflectionOptions & { readonly metrics: VerbMetrics; readonly gate: ReadGate }) {
+  constructor(call: Call, options: CallOptions) {
     this.#call = call;
     this.#options = options;
-    const limits = { bytesMax: GRPC_OUTBOX_BYTES_MAX, messagesMax: ANSWERS_WAITING_MAX };
+    const limits = { bytesMax: GRPC_OUTBOX_BYTES_MAX, messagesMax: ANSWERS_WAITING_MAX, queue: options.queue };
     this.#outbox = new Outbox(call, limits, () => this.#options.gate.release());
   }
 

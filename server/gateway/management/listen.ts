@@ -5,14 +5,12 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { ErrorCode, Facts } from '@sluice/protocol/errors';
 import { problem } from '@sluice/protocol/errors';
-import { HEADER_BYTES_MAX, HEADER_TIMEOUT_MS } from '../../base/limits.ts';
+import { HEADER_BYTES_MAX, HEADER_CHECK_MS, HEADER_TIMEOUT_MS, MANAGEMENT_CONNECTIONS_MAX } from '../../base/limits.ts';
+import { limitConnections } from '../connection-limit.ts';
 import { httpStatus, problemDocument } from '../error-mapping.ts';
 import type { GatewayContext, ListenAddress, Listener } from '../gateway.ts';
 import { createHttpServer } from '../http-server.ts';
 import { listenFailure } from '../listen-failure.ts';
-
-/** Scrapers keep one connection each; beyond this many something is wrong with them. */
-const CONNECTIONS_MAX = 256;
 
 export interface ManagementOptions {
   readonly listen: ListenAddress;
@@ -21,7 +19,12 @@ export interface ManagementOptions {
 export const listenManagement = async (context: GatewayContext, options: ManagementOptions): Promise<Listener> => {
   const routes = managementRoutes(context);
   const server = createHttpServer(
-    { maxHeaderSize: HEADER_BYTES_MAX, headersTimeout: HEADER_TIMEOUT_MS, requestTimeout: HEADER_TIMEOUT_MS },
+    {
+      maxHeaderSize: HEADER_BYTES_MAX,
+      headersTimeout: HEADER_TIMEOUT_MS,
+      requestTimeout: HEADER_TIMEOUT_MS,
+      connectionsCheckingInterval: HEADER_CHECK_MS,
+    },
     (request, response) => {
       respond({ context, routes, request, response }).catch((error: unknown) => {
         context.logger.error({ door: 'management', err: error }, 'a request failed unexpectedly');
@@ -29,7 +32,7 @@ export const listenManagement = async (context: GatewayContext, options: Managem
       });
     },
   );
-  server.maxConnections = CONNECTIONS_MAX;
+  limitConnections(server, MANAGEMENT_CONNECTIONS_MAX, context.metrics.connections('management'));
   const address = await bind(server, options.listen);
   server.on('error', error => context.logger.error({ door: 'management', err: error }, 'the listener failed'));
   return {

@@ -1,12 +1,13 @@
 // Request bodies: read whole within a limit, or taken as they arrive.
 //
-// Guarantees: what is in memory is counted in the doors' common budget before it is read where the client announced its
-// length, else as it grows. A refusal (too large, throttled) comes before the rest is read. A body that its client broke
+// Guarantees: what is in memory is counted in the doors' common budget as it grows; a length that was announced and would not
+// fit is refused before anything is read, and reserves nothing: a few clients that announce much and send nothing would
+// otherwise shut out everybody. A refusal (too large, throttled) comes before the rest is read. A body that its client broke
 // off is 'gone', never mistaken for a whole one.
 
 import type { Problem, Result } from '@sluice/protocol/errors';
 import { accepted, problem, refused } from '@sluice/protocol/errors';
-import { BODY_BYTES_MAX } from '../../base/limits.ts';
+import { BODY_BYTES_MAX, MESSAGE_MS_MAX } from '../../base/limits.ts';
 import { decodeText, parseJson } from '../json-text.ts';
 import type { Exchange } from './exchange.ts';
 
@@ -15,9 +16,6 @@ export type WholeBody =
   | { readonly kind: 'refused'; readonly problem: Problem }
   /** The client is no longer there; there is nobody to answer. */
   | { readonly kind: 'gone' };
-
-/** A whole body must have arrived by then: one that trickles in holds memory for nothing. */
-const WHOLE_BODY_MS_MAX = 60_000;
 
 const NO_BYTES = Buffer.alloc(0);
 const GONE: WholeBody = { kind: 'gone' };
@@ -52,21 +50,24 @@ export const readWholeBody = (exchange: Exchange): Promise<WholeBody> => {
   const announced = request.headers['content-length'];
   const expectedBytes = announced === undefined ? 0 : Number(announced);
   if (expectedBytes > BODY_BYTES_MAX) return Promise.resolve(refusedBody(tooLarge()));
-  if (expectedBytes > 0 && !exchange.reserve(expectedBytes)) return Promise.resolve(refusedBody(throttled()));
+  if (!exchange.mayReserve(expectedBytes)) return Promise.resolve(refusedBody(throttled()));
   exchange.continue();
   return new Promise(resolve => {
     const chunks: Buffer[] = [];
     let bytes = 0;
-    let reserved = expectedBytes;
-    const timer = exchange.context.clock.schedule(WHOLE_BODY_MS_MAX, () => {
-      settle(
-        refusedBody(problem('INVALID_REQUEST', 'the body did not arrive in time', { limit_ms: WHOLE_BODY_MS_MAX })),
-      );
+    let reservedBytes = 0;
+    const timer = exchange.context.clock.schedule(MESSAGE_MS_MAX, () => {
+      settle(refusedBody(problem('INVALID_REQUEST', 'the body did not arrive in time', { limit_ms: MESSAGE_MS_MAX })));
     });
     const settle = (body: WholeBody): void => {
       timer.cancel();
       exchange.onStop = null;
       request.off('data', onData).off('end', onEnd).off('close', onClose);
+      if (body.kind !== 'whole') {
+        // The refusal may be read at leisure; the memory is for others at once.
+        chunks.length = 0;
+        exchange.release(reservedBytes);
+      }
       resolve(body);
     };
     const onData = (chunk: Buffer): void => {
@@ -75,13 +76,11 @@ export const readWholeBody = (exchange: Exchange): Promise<WholeBody> => {
         settle(refusedBody(tooLarge()));
         return;
       }
-      if (bytes > reserved) {
-        if (!exchange.reserve(bytes - reserved)) {
-          settle(refusedBody(throttled()));
-          return;
-        }
-        reserved = bytes;
+      if (!exchange.reserve(chunk.length)) {
+        settle(refusedBody(throttled()));
+        return;
       }
+      reservedBytes += chunk.length;
       chunks.push(chunk);
     };
     const onEnd = (): void => {

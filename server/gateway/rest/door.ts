@@ -1,11 +1,12 @@
 // The REST door without its socket: from a request to the handler of its operation.
 //
-// Order of judgement, before any handler runs: host and origin, the door's state, the route, the method, the query. What
+// Order of judgement, before any handler runs: the shape of the request, host and origin, the door's state, the route, the method, the query. What
 // a handler throws is a bug: it is logged with its cause and answered INTERNAL, except a broken invariant, which ends
 // the process.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import express from 'express';
+import type { Problem } from '@sluice/protocol/errors';
 import { problem } from '@sluice/protocol/errors';
 import { AssertionFailure, assert } from '../../base/assert.ts';
 import type { VerbMetrics } from '../../base/metrics.ts';
@@ -15,6 +16,7 @@ import { stopping } from './body.ts';
 import { Exchange } from './exchange.ts';
 import type { OriginRule } from '../origin-rule.ts';
 import type { Handler, HandlerTable } from './handlers.ts';
+import { shapeFault } from './request-shape.ts';
 
 export interface DoorOptions {
   readonly context: GatewayContext;
@@ -46,6 +48,8 @@ export class RestDoor {
   readonly #unrouted: VerbMetrics;
   readonly #app: (request: IncomingMessage, response: ServerResponse) => void;
   readonly #exchanges = new Set<Exchange>();
+  /** Connections whose bytes may be read in two ways: they end with the answer that is on its way. */
+  readonly #untrusted = new WeakSet<object>();
   #isDraining = false;
   #whenIdle: (() => void) | null = null;
 
@@ -58,16 +62,13 @@ export class RestDoor {
 
   /** Called for every request of the socket. */
   handle(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
-    const exchange = new Exchange({
-      context: this.#context,
-      request,
-      response,
-      expectsContinue,
-      metrics: this.#unrouted,
-      isDraining: () => this.#isDraining,
-    });
-    this.#exchanges.add(exchange);
-    response.once('close', () => this.#closed(exchange));
+    if (this.#untrusted.has(request.socket)) return;
+    const exchange = this.#opened(request, response, expectsContinue);
+    const fault = shapeFault(request);
+    if (fault !== null) {
+      this.#refuseForGood(exchange, fault);
+      return;
+    }
     const verdict = this.#originRule.judge(request.headers, request.socket.localAddress);
     exchange.origin = verdict.origin;
     if (verdict.refusal !== null) {
@@ -86,6 +87,18 @@ export class RestDoor {
     this.#app(request, response);
   }
 
+  /** True when the last answer of this connection is on its way. */
+  isEnding(socket: object): boolean {
+    return this.#untrusted.has(socket);
+  }
+
+  /** A request with an `Expect` other than 100-continue. */
+  refuseExpectation(request: IncomingMessage, response: ServerResponse): void {
+    if (this.#untrusted.has(request.socket)) return;
+    const exchange = this.#opened(request, response, true);
+    this.#refuseForGood(exchange, problem('INVALID_REQUEST', 'the only expectation is 100-continue'));
+  }
+
   /**
    * New requests are refused and waits are cut short; resolves when the last exchange has ended, or when those that are
    * left have had their time: a client that does not take its answer must not hold up the broker's stop.
@@ -101,6 +114,26 @@ export class RestDoor {
         resolve();
       };
     });
+  }
+
+  /** The answer is the connection's last: its end follows, and nothing behind the request is handled. */
+  #refuseForGood(exchange: Exchange, refusal: Problem): void {
+    this.#untrusted.add(exchange.request.socket);
+    exchange.problem(refusal, undefined, { Connection: 'close' });
+  }
+
+  #opened(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): Exchange {
+    const exchange = new Exchange({
+      context: this.#context,
+      request,
+      response,
+      expectsContinue,
+      metrics: this.#unrouted,
+      isDraining: () => this.#isDraining,
+    });
+    this.#exchanges.add(exchange);
+    response.once('close', () => this.#closed(exchange));
+    return exchange;
   }
 
   #closed(exchange: Exchange): void {

@@ -98,7 +98,7 @@ class EventStream {
         if (signal.aborted) await this.#last('draining', { resume_within_ms: EVENT_RETRY_MS });
         break;
       }
-      await this.#write(piece.value.text);
+      await this.#write(piece.value.text, 'shared');
       this.#recordsLeft -= piece.value.recordCount;
       if (this.#recordsLeft <= 0) break;
     }
@@ -139,9 +139,10 @@ class EventStream {
     return this.#write(Buffer.from(`event: ${event}\ndata: ${JSON.stringify(data)}\n\n`));
   }
 
-  async #write(text: Buffer): Promise<void> {
+  async #write(text: Buffer, kind: 'own' | 'shared' = 'own'): Promise<void> {
     this.#isWriting = true;
-    await this.#exchange.write(text);
+    if (kind === 'shared') await this.#exchange.writeShared(text, 'sse');
+    else await this.#exchange.write(text);
     this.#isWriting = false;
     this.#sentBytes += text.length;
     this.#activeMs = this.#context.clock.monotonicMs();

@@ -10,9 +10,10 @@ import type { ErrorCode, Problem } from '@sluice/protocol/errors';
 import { errorTable } from '@sluice/protocol/errors';
 import { assert } from '../../base/assert.ts';
 import { DRAIN_BYTES_MAX, DRAIN_MS_MAX } from '../../base/limits.ts';
-import type { VerbMetrics } from '../../base/metrics.ts';
+import type { Door, VerbMetrics } from '../../base/metrics.ts';
 import { httpStatus, problemDocument } from '../error-mapping.ts';
 import type { GatewayContext } from '../gateway.ts';
+import type { OutgoingQueue } from '../outgoing-budget.ts';
 
 /** A body this short is read off by the parser anyway, most often with the packet that brought the headers. */
 const UNREAD_BYTES_EASY = 65_536;
@@ -54,6 +55,7 @@ export class Exchange {
   #outcome: string | null = null;
   #abort: AbortController | null = null;
   #isClosed = false;
+  #outgoing: OutgoingQueue | null = null;
 
   constructor(options: ExchangeOptions) {
     this.context = options.context;
@@ -87,9 +89,17 @@ export class Exchange {
     this.onStop?.();
   }
 
+  /** False when a body of this size would find no room as things are. */
+  mayReserve(bytes: number): boolean {
+    const { bodyBudget, outgoing } = this.context;
+    // Pages that nobody takes are counted there too.
+    return bodyBudget.hasRoom(bytes) || (outgoing.cutLongestStalled() && bodyBudget.hasRoom(bytes));
+  }
+
   /** For bytes of bodies, in and out. False when too many are in memory already. */
   reserve(bytes: number): boolean {
-    if (this.#isClosed || !this.context.bodyBudget.reserve(bytes)) return false;
+    if (this.#isClosed || !this.mayReserve(bytes)) return false;
+    assert(this.context.bodyBudget.reserve(bytes), 'there is room');
     this.#reservedBytes += bytes;
     return true;
   }
@@ -101,6 +111,30 @@ export class Exchange {
     assert(bytes <= this.#reservedBytes, 'no more is released than was reserved');
     this.#reservedBytes -= bytes;
     this.context.bodyBudget.release(bytes);
+  }
+
+  /** What this client has not taken of a long answer; it is cut where it stands still while others need room. */
+  outgoing(door: Door): OutgoingQueue {
+    this.#outgoing ??= this.context.outgoing.open(door, () => this.response.socket?.destroy());
+    return this.#outgoing;
+  }
+
+  /** As write, for a piece that is this client's alone. */
+  async writePiece(piece: Buffer, door: Door): Promise<void> {
+    const queue = this.outgoing(door);
+    // The memory behind the piece, which may be larger.
+    const bytes = piece.buffer.byteLength;
+    queue.add(bytes);
+    await this.write(piece);
+    queue.taken(bytes);
+  }
+
+  /** As write, for a piece that other clients are given too. */
+  async writeShared(piece: Buffer, door: Door): Promise<void> {
+    const queue = this.outgoing(door);
+    queue.addShared(piece, piece.length);
+    await this.write(piece);
+    queue.takenShared(piece, piece.length);
   }
 
   /** Asks a client that waits for it to send the body. */
@@ -189,6 +223,7 @@ export class Exchange {
   closed(): void {
     this.#isClosed = true;
     this.#abort?.abort();
+    this.#outgoing?.close();
     if (this.#reservedBytes > 0) this.context.bodyBudget.release(this.#reservedBytes);
     this.#reservedBytes = 0;
     // Nobody reads an answer that is missing by now.

@@ -8,7 +8,14 @@ import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { AddressInfo } from 'node:net';
 import { problem } from '@sluice/protocol/errors';
-import { HEADER_BYTES_MAX, HEADER_TIMEOUT_MS, HTTP_CONNECTIONS_MAX } from '../../base/limits.ts';
+import {
+  HEADER_BYTES_MAX,
+  HEADER_CHECK_MS,
+  HEADER_LINES_MAX,
+  HEADER_TIMEOUT_MS,
+  HTTP_CONNECTIONS_MAX,
+} from '../../base/limits.ts';
+import { limitConnections } from '../connection-limit.ts';
 import { problemDocument } from '../error-mapping.ts';
 import type { GatewayContext, ListenAddress, Listener, UpgradeDoor } from '../gateway.ts';
 import { createHttpServer } from '../http-server.ts';
@@ -20,6 +27,7 @@ import type { OriginRule } from '../origin-rule.ts';
 import { createPageHandlers, readPage } from './page.ts';
 import { createProduceHandlers } from './produce.ts';
 import { createReadHandlers } from './read.ts';
+import { shapeFault } from './request-shape.ts';
 import { webSocketRoute } from './web-socket-route.ts';
 
 export interface RestOptions {
@@ -56,6 +64,7 @@ export const listenRest = async (context: GatewayContext, options: RestOptions):
   const server = createHttpServer({
     maxHeaderSize: HEADER_BYTES_MAX,
     headersTimeout: HEADER_TIMEOUT_MS,
+    connectionsCheckingInterval: HEADER_CHECK_MS,
     // Uploads of lines may last as long as they bring bytes; silence ends them.
     requestTimeout: 0,
     keepAliveTimeout: KEEP_ALIVE_MS,
@@ -65,16 +74,31 @@ export const listenRest = async (context: GatewayContext, options: RestOptions):
     // What asks for another protocol is answered in this one.
     shouldUpgradeCallback: (request: IncomingMessage) => upgradeDoor.isFor(request),
   });
-  server.maxConnections = HTTP_CONNECTIONS_MAX;
+  const connections = context.metrics.connections('http');
+  limitConnections(server, HTTP_CONNECTIONS_MAX, connections);
+  // Node drops the lines beyond without a word; one more than allowed lets the door refuse them.
+  server.maxHeadersCount = HEADER_LINES_MAX + 1;
   server.setTimeout(SILENCE_MS_MAX);
   server.on('request', (request: IncomingMessage, response: ServerResponse) => door.handle(request, response, false));
   server.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     door.handle(request, response, true);
   });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    if (shapeFault(request) !== null || door.isEnding(socket)) {
+      connections.cut();
+      socket.destroy();
+      return;
+    }
     upgradeDoor.upgrade(request, socket, head);
   });
-  server.on('clientError', (error: Error, socket: Duplex) => answerUnreadable(context, error, socket));
+  server.on('checkExpectation', (request: IncomingMessage, response: ServerResponse) => {
+    door.refuseExpectation(request, response);
+  });
+  server.on('clientError', (error: Error, socket: Duplex) => {
+    if (door.isEnding(socket)) return;
+    connections.cut();
+    answerUnreadable(context, error, socket);
+  });
   await bind(server, listen);
   const { port } = server.address() as AddressInfo;
   return {

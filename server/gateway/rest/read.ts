@@ -8,7 +8,7 @@ import type { Problem, Result } from '@sluice/protocol/errors';
 import { problem } from '@sluice/protocol/errors';
 import type { Offset, TopicId } from '@sluice/protocol/ids';
 import { offset } from '@sluice/protocol/ids';
-import { READ_LIMIT_DEFAULT } from '../../base/limits.ts';
+import { READ_LIMIT_DEFAULT, STREAM_PIECE_BYTES_MAX, STREAM_PIECE_BYTES_MIN } from '../../base/limits.ts';
 import type { FetchPosition } from '../../broker/broker.ts';
 import { encodeCursor } from '../cursor.ts';
 import type { GatewayContext } from '../gateway.ts';
@@ -134,7 +134,10 @@ const answerPage = async (exchange: Exchange, plan: ReadPlan, reader: RecordRead
   if (plan.partition !== null) out.ascii(`,"high_watermark":${reader.highWatermark(plan.partition) ?? 0}`);
   out.ascii('}');
   // A client that does not take its page keeps it in memory.
-  if (out.length > TEXT_BYTES_EASY && !exchange.reserve(out.length)) return exchange.isGone ? null : throttled();
+  if (out.length > TEXT_BYTES_EASY) {
+    if (!exchange.reserve(out.length)) return exchange.isGone ? null : throttled();
+    exchange.outgoing('rest').add(out.length);
+  }
   exchange.answer(200, 'application/json', out.take());
   return null;
 };
@@ -151,7 +154,7 @@ const answerLines = async (
   const style = type === 'text/plain' ? 'text' : 'lines';
   const rendering = new Rendering(plan, style, plan.limit ?? Number.POSITIVE_INFINITY);
   const { signal } = exchange;
-  const { loopShare, metrics } = exchange.context;
+  const { loopShare, metrics, outgoing } = exchange.context;
   const { openStreams } = metrics;
   const targets = new Map<number, Offset>();
   const bytesMax = Math.min(plan.bytesMax, STREAM_STEP_BYTES);
@@ -160,7 +163,9 @@ const answerLines = async (
   openStreams.inc({ door: 'rest' });
   try {
     for (;;) {
+      await exchange.outgoing('rest').whenRoom();
       await loopShare.next();
+      rendering.textBytesMax = outgoing.pieceBytes({ least: STREAM_PIECE_BYTES_MIN, most: STREAM_PIECE_BYTES_MAX });
       const stepped = await reader.step({ bytesMax, waitMs: plan.waitMs, signal }, rendering);
       if (exchange.isGone) return null;
       if (!stepped.ok) {
@@ -180,15 +185,9 @@ const answerLines = async (
       if (rendering.out.length > 0) {
         const piece = rendering.out.take();
         sentBytes += piece.length;
-        const reservedBytes = piece.length > TEXT_BYTES_EASY ? piece.length : 0;
-        if (!exchange.reserve(reservedBytes)) {
-          exchange.breakStream('THROTTLED');
-          return null;
-        }
-        await exchange.write(piece);
+        await exchange.writePiece(piece, 'rest');
         if (exchange.isGone) return null;
         rendering.out.giveBack(piece);
-        exchange.release(reservedBytes);
       }
       const isDone = plan.waitMs === 0 && reader.positions.every(at => at.offset >= (targets.get(at.partition) ?? 0));
       if (rendering.isFull || isDone || !stepped.value.hasMoved || signal.aborted) break;

@@ -8,10 +8,9 @@ import type { ReadPlan } from './read-plan.ts';
 
 /**
  * Text rendered before it is sent: compressed batches may inflate sixty-fold, and max_bytes counts what is stored. A page
- * ends there; lines are sent in pieces of the smaller size.
+ * ends there.
  */
 const PAGE_TEXT_BYTES_MAX = 64 * 1024 * 1024;
-const PIECE_TEXT_BYTES_MAX = 8 * 1024 * 1024;
 
 const LINE_END = 0x0a;
 const COMMA = 0x2c;
@@ -20,11 +19,12 @@ const COMMA = 0x2c;
 export class Rendering implements RecordVisitor {
   readonly out = new TextBuffer();
   count = 0;
+  /** Streams set less before each piece. */
+  textBytesMax = PAGE_TEXT_BYTES_MAX;
   readonly #prefixes = new Map<number, string>();
   readonly #plan: ReadPlan;
   readonly #style: 'page' | 'lines' | 'text';
   readonly #limit: number;
-  readonly #textBytesMax: number;
   #markedLength = 0;
   #markedCount = 0;
   #separator = false;
@@ -33,7 +33,6 @@ export class Rendering implements RecordVisitor {
     this.#plan = plan;
     this.#style = style;
     this.#limit = limit;
-    this.#textBytesMax = style === 'page' ? PAGE_TEXT_BYTES_MAX : PIECE_TEXT_BYTES_MAX;
   }
 
   get isFull(): boolean {
@@ -42,7 +41,7 @@ export class Rendering implements RecordVisitor {
 
   /** More must not be rendered before this was sent. */
   get isLarge(): boolean {
-    return this.out.length >= this.#textBytesMax;
+    return this.out.length >= this.textBytesMax;
   }
 
   visit(partition: number, cursor: RecordCursor): boolean {
@@ -62,7 +61,7 @@ export class Rendering implements RecordVisitor {
       if (this.#style === 'lines') out.byte(LINE_END);
     }
     this.count++;
-    return this.count < this.#limit && out.length < this.#textBytesMax;
+    return this.count < this.#limit && out.length < this.textBytesMax;
   }
 
   mark(): void {

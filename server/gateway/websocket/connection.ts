@@ -17,6 +17,7 @@ import type { VerbMetrics } from '../../base/metrics.ts';
 import type { Timer } from '../../io/clock.ts';
 import { problemDocument } from '../error-mapping.ts';
 import type { GatewayContext } from '../gateway.ts';
+import type { OutgoingQueue } from '../outgoing-budget.ts';
 import type { FeedPiece } from '../record-feed.ts';
 import type { Channel } from './channel.ts';
 import type { RecordFrames } from './record-frame.ts';
@@ -49,6 +50,7 @@ export class Connection implements Channel {
   readonly #metrics: VerbMetrics;
   readonly #webSocket: WebSocket;
   readonly #socket: Duplex;
+  readonly #outgoing: OutgoingQueue;
   #whenDrained: (() => void)[] = [];
   /** Bytes of a message that is not whole yet, with the headers of its frames. */
   #partialBytes = 0;
@@ -64,6 +66,7 @@ export class Connection implements Channel {
     this.#metrics = shared.verbs.subscribe;
     this.#webSocket = webSocket;
     this.#socket = socket;
+    this.#outgoing = context.outgoing.open('websocket', () => this.cut());
     this.session = new Session(context, shared, this);
     this.#ping = context.clock.schedule(WEBSOCKET_PING_MS, () => this.#pingOrCut());
     webSocket.on('message', (data: Buffer, isBinary: boolean) => this.#received(data, isBinary));
@@ -101,7 +104,10 @@ export class Connection implements Channel {
       return;
     }
     this.#gather();
+    const bytes = text.length;
+    this.#outgoing.add(bytes);
     this.#webSocket.send(text, () => {
+      this.#outgoing.taken(bytes);
       onFlushed?.();
       this.#flushed();
     });
@@ -113,12 +119,18 @@ export class Connection implements Channel {
     if (this.#webSocket.readyState !== this.#webSocket.OPEN) return;
     const chunks = this.#frames.frame(piece, name);
     this.#metrics.sent(piece.text.length);
+    const bytes = piece.text.length;
+    this.#outgoing.addShared(piece, bytes);
+    const flushed = (): void => {
+      this.#outgoing.takenShared(piece, bytes);
+      this.#flushed();
+    };
     const [only] = chunks;
-    if (chunks.length === 1 && only !== undefined) this.#socket.write(only, this.#flushed);
+    if (chunks.length === 1 && only !== undefined) this.#socket.write(only, flushed);
     else {
       this.#socket.cork();
       for (const [index, chunk] of chunks.entries()) {
-        this.#socket.write(chunk, index === chunks.length - 1 ? this.#flushed : undefined);
+        this.#socket.write(chunk, index === chunks.length - 1 ? flushed : undefined);
       }
       this.#socket.uncork();
     }
@@ -206,6 +218,7 @@ export class Connection implements Channel {
 
   #closed(): void {
     this.#ping.cancel();
+    this.#outgoing.close();
     if (this.#reservedBytes > 0) this.#context.bodyBudget.release(this.#reservedBytes);
     this.#reservedBytes = 0;
     this.session.closed();

@@ -3,6 +3,8 @@
 import { Writable } from 'node:stream';
 import { expect, test } from 'vitest';
 import { Outbox } from '../../../server/gateway/grpc/outbox.ts';
+import { OutgoingBudget, type OutgoingQueue } from '../../../server/gateway/outgoing-budget.ts';
+import { realClock } from '../../../server/io/real/clock.ts';
 
 /** A transport that takes one message each time it is told to. */
 const transport = (): { call: Writable; takeOne: () => void; taken: string[] } => {
@@ -20,6 +22,9 @@ const transport = (): { call: Writable; takeOne: () => void; taken: string[] } =
   return { call, taken, takeOne: () => pending.shift()?.() };
 };
 
+/** In a budget that is never short. */
+const ownQueue = (): OutgoingQueue => new OutgoingBudget(realClock, 1_000_000).open('grpc', () => {});
+
 const settled = async (): Promise<void> => {
   for (let turn = 0; turn < 5; turn++) {
     await new Promise(resolve => {
@@ -30,7 +35,7 @@ const settled = async (): Promise<void> => {
 
 test('what can wait is made only when there is room, first come, first served', async () => {
   const { call, taken, takeOne } = transport();
-  const outbox = new Outbox<string>(call, { bytesMax: 10, messagesMax: 100 }, () => {});
+  const outbox = new Outbox<string>(call, { bytesMax: 10, messagesMax: 100, queue: ownQueue() }, () => {});
   const made: string[] = [];
   const send = (name: string): Promise<void> =>
     outbox.send(() => {
@@ -54,7 +59,7 @@ test('what can wait is made only when there is room, first come, first served', 
 
 test('one that has nothing to say any more passes its turn on', async () => {
   const { call, takeOne } = transport();
-  const outbox = new Outbox<string>(call, { bytesMax: 10, messagesMax: 100 }, () => {});
+  const outbox = new Outbox<string>(call, { bytesMax: 10, messagesMax: 100, queue: ownQueue() }, () => {});
   const made: string[] = [];
   await outbox.send(() => ({ message: 'a', bytes: 10 }));
   const silent = outbox.send(() => null);
@@ -70,7 +75,7 @@ test('one that has nothing to say any more passes its turn on', async () => {
 test('an answer is put whatever waits, and many of them make it crowded until they are taken', async () => {
   const { call, takeOne } = transport();
   let roomMade = 0;
-  const outbox = new Outbox<string>(call, { bytesMax: 1_000, messagesMax: 2 }, () => roomMade++);
+  const outbox = new Outbox<string>(call, { bytesMax: 1_000, messagesMax: 2, queue: ownQueue() }, () => roomMade++);
   outbox.put('a', 1);
   expect(outbox.isCrowded).toBe(false);
   outbox.put('b', 1);
@@ -83,7 +88,7 @@ test('an answer is put whatever waits, and many of them make it crowded until th
 
 test('when the call is gone nobody waits and nothing is made', async () => {
   const { call } = transport();
-  const outbox = new Outbox<string>(call, { bytesMax: 10, messagesMax: 100 }, () => {});
+  const outbox = new Outbox<string>(call, { bytesMax: 10, messagesMax: 100, queue: ownQueue() }, () => {});
   await outbox.send(() => ({ message: 'a', bytes: 10 }));
   let isMade = false;
   const waiting = outbox.send(() => {
@@ -94,4 +99,26 @@ test('when the call is gone nobody waits and nothing is made', async () => {
   await waiting;
   expect(isMade).toBe(false);
   expect(outbox.isClosed).toBe(true);
+});
+
+test('with nothing of its own on the way it waits until clients of others make room', async () => {
+  const { call } = transport();
+  const budget = new OutgoingBudget(realClock, 10);
+  const other = budget.open('rest', () => {});
+  other.add(10);
+  const outbox = new Outbox<string>(
+    call,
+    { bytesMax: 10, messagesMax: 100, queue: budget.open('grpc', () => {}) },
+    () => {},
+  );
+  const made: string[] = [];
+  const sent = outbox.send(() => {
+    made.push('a');
+    return { message: 'a', bytes: 10 };
+  });
+  await settled();
+  expect(made).toEqual([]);
+  other.taken(10);
+  await sent;
+  expect(made).toEqual(['a']);
 });

@@ -8,6 +8,7 @@ import { BodyBudget } from '../../../server/gateway/body-budget.ts';
 import type { Listener } from '../../../server/gateway/gateway.ts';
 import { listenGrpc } from '../../../server/gateway/grpc/listen.ts';
 import { LoopShare } from '../../../server/gateway/loop-share.ts';
+import { OutgoingBudget } from '../../../server/gateway/outgoing-budget.ts';
 import { RecordFeeds } from '../../../server/gateway/record-feed.ts';
 import { realClock } from '../../../server/io/real/clock.ts';
 import { realRandom } from '../../../server/io/real/random.ts';
@@ -28,6 +29,7 @@ beforeAll(async () => {
     logger: createLogger('silent'),
     metrics: createMetrics(),
     bodyBudget,
+    outgoing: new OutgoingBudget(realClock, 1_000_000),
     loopShare,
     recordFeeds: new RecordFeeds(broker.broker, loopShare),
     version: 'test',

@@ -9,6 +9,7 @@ import { createMetrics } from '../../../server/base/metrics.ts';
 import type { Broker } from '../../../server/broker/broker.ts';
 import { BodyBudget } from '../../../server/gateway/body-budget.ts';
 import { LoopShare } from '../../../server/gateway/loop-share.ts';
+import { OutgoingBudget } from '../../../server/gateway/outgoing-budget.ts';
 import { RecordFeeds } from '../../../server/gateway/record-feed.ts';
 import { Contract } from '../../../server/gateway/rest/contract.ts';
 import { RestDoor } from '../../../server/gateway/rest/door.ts';
@@ -47,6 +48,7 @@ const serve = async (handle: Handler): Promise<Served> => {
       logger,
       metrics: createMetrics(),
       bodyBudget: new BodyBudget(1),
+      outgoing: new OutgoingBudget(realClock, 1_000_000),
       loopShare,
       recordFeeds: new RecordFeeds(broker, loopShare),
       version: '0',

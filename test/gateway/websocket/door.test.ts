@@ -10,6 +10,7 @@ import { createLogger } from '../../../server/base/logger.ts';
 import { createMetrics } from '../../../server/base/metrics.ts';
 import { BodyBudget } from '../../../server/gateway/body-budget.ts';
 import { LoopShare } from '../../../server/gateway/loop-share.ts';
+import { OutgoingBudget } from '../../../server/gateway/outgoing-budget.ts';
 import { OriginRule } from '../../../server/gateway/origin-rule.ts';
 import { RecordFeeds } from '../../../server/gateway/record-feed.ts';
 import { WebSocketDoor } from '../../../server/gateway/websocket/door.ts';
@@ -62,6 +63,7 @@ beforeEach(async () => {
       logger: createLogger('silent'),
       metrics: createMetrics(),
       bodyBudget,
+      outgoing: new OutgoingBudget(realClock, 100_000_000),
       loopShare,
       recordFeeds: new RecordFeeds(broker.broker, loopShare),
       version: 'test',
