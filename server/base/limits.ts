@@ -151,6 +151,8 @@ export const GRPC_SETTINGS_MAX = 32;
 export const GRPC_HEADER_PAIRS_MAX = 128;
 /** Pings and settings in one second; each costs an answer, and clients that measure their links send far fewer. */
 export const GRPC_CONTROL_FRAMES_PER_SECOND_MAX = 2_000;
+/** The same of a session without a call, which has nothing to measure: keep-alive pings come seconds apart. */
+export const GRPC_IDLE_CONTROL_FRAMES_PER_SECOND_MAX = 20;
 /** A session without a call is told to go and closed; clients of the library reconnect by themselves. */
 export const GRPC_IDLE_MS = 600_000;
 /** A stream whose client has taken nothing for this long is reset, as HTTP closes a connection that is silent. */

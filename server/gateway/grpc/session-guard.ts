@@ -9,6 +9,7 @@ import { constants } from 'node:http2';
 import {
   GRPC_CONTROL_FRAMES_PER_SECOND_MAX,
   GRPC_HEADER_PAIRS_MAX,
+  GRPC_IDLE_CONTROL_FRAMES_PER_SECOND_MAX,
   GRPC_INVALID_FRAMES_MAX,
   GRPC_REJECTED_STREAMS_MAX,
   GRPC_RESETS_BURST_MAX,
@@ -42,14 +43,23 @@ export const guardSession = (session: ServerHttp2Session, clock: Clock, metrics:
   const preface = clock.schedule(HEADER_TIMEOUT_MS, () => cut(constants.NGHTTP2_SETTINGS_TIMEOUT));
   let secondMs = clock.monotonicMs();
   let frames = 0;
+  let openStreams = 0;
   const count = (): void => {
     frames++;
-    if (frames < GRPC_CONTROL_FRAMES_PER_SECOND_MAX) return;
+    const framesMax = openStreams > 0 ? GRPC_CONTROL_FRAMES_PER_SECOND_MAX : GRPC_IDLE_CONTROL_FRAMES_PER_SECOND_MAX;
+    if (frames < GRPC_IDLE_CONTROL_FRAMES_PER_SECOND_MAX) return;
     const now = clock.monotonicMs();
-    if (now - secondMs < SECOND_MS) cut(constants.NGHTTP2_ENHANCE_YOUR_CALM);
-    secondMs = now;
-    frames = 0;
+    if (now - secondMs >= SECOND_MS) {
+      secondMs = now;
+      frames = 1;
+    } else if (frames > framesMax) {
+      cut(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    }
   };
+  session.on('stream', (stream: ServerHttp2Stream) => {
+    openStreams++;
+    stream.once('close', () => openStreams--);
+  });
   session.on('ping', count);
   session.on('remoteSettings', () => {
     preface.cancel();
