@@ -42,7 +42,7 @@ const stalledSocket = (address: string, request: string): Promise<void> =>
     socket.on('error', reject);
     socket.on('connect', () => {
       socket.off('error', reject).on('error', () => {});
-      socket.write(request, () => resolve());
+      socket.write(request, 'latin1', () => resolve());
     });
     opened.push(socket);
   });
