@@ -154,7 +154,10 @@ export const createMetrics = (): Metrics => {
     });
   };
   outgoingMetric(
-    { name: 'sluice_outgoing_bytes', help: 'Bytes made for clients that they have not taken, by door' },
+    {
+      name: 'sluice_outgoing_bytes',
+      help: 'Bytes made for clients that they have not taken, by door; a piece shared by many counts for each',
+    },
     entry => entry.bytes,
   );
   outgoingMetric(

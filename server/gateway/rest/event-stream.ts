@@ -17,7 +17,6 @@ import type { Problem, Result } from '@sluice/protocol/errors';
 import { EVENT_RETRY_MS, EVENT_SILENCE_MS_MAX } from '../../base/limits.ts';
 import type { FetchPosition } from '../../broker/broker.ts';
 import type { Timer } from '../../io/clock.ts';
-import { encodeCursor } from '../cursor.ts';
 import { problemDocument } from '../error-mapping.ts';
 import type { GatewayContext } from '../gateway.ts';
 import { positionsInLog, type Reset } from '../read-start.ts';
@@ -73,7 +72,6 @@ class EventStream {
 
   async run(): Promise<void> {
     const exchange = this.#exchange;
-    const { topic } = this.#plan;
     exchange.beginStream(200, 'text/event-stream', null);
     if (exchange.request.method === 'HEAD') {
       exchange.finishStream(0, null);
@@ -84,8 +82,7 @@ class EventStream {
     signal.addEventListener('abort', stop, { once: true });
     if (signal.aborted) stop();
     this.#watchSilence();
-    const cursor = encodeCursor({ topicId: topic.id, positions: this.#feed.positions });
-    await this.#write(Buffer.from(`retry: ${EVENT_RETRY_MS}\nid: ${cursor}\n\n`));
+    await this.#write(Buffer.from(`retry: ${EVENT_RETRY_MS}\nid: ${this.#feed.cursor}\n\n`));
     while (!exchange.isGone) {
       const piece = await this.#next();
       if (exchange.isGone) return;
