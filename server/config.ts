@@ -12,7 +12,7 @@ import type * as Yaml from 'yaml';
 import { assert } from './base/assert.ts';
 import { type LogLevel, logLevels } from './base/logger.ts';
 import { nearestName } from './base/nearest-name.ts';
-import { checkTopicConfig } from './broker/topic-config.ts';
+import { checkTopicConfig } from './base/topic-config.ts';
 import type { ListenAddress } from './gateway/gateway.ts';
 
 export interface Config {

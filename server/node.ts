@@ -6,10 +6,10 @@ import { BODY_BUDGET_BYTES, OUTGOING_BYTES_MAX, STREAM_PIECES_PER_TURN } from '.
 import type { Logger } from './base/logger.ts';
 import { createMetrics } from './base/metrics.ts';
 import { StartRefusal } from './base/start-refusal.ts';
+import { checkTopicConfig } from './base/topic-config.ts';
 import type { Broker } from './broker/broker.ts';
 import { LocalBroker } from './broker/local-broker.ts';
 import { openFileCatalogue } from './broker/topic-catalogue.ts';
-import { checkTopicConfig } from './broker/topic-config.ts';
 import { BodyBudget } from './gateway/body-budget.ts';
 import type { GatewayContext, Listener } from './gateway/gateway.ts';
 import { LoopShare } from './gateway/loop-share.ts';

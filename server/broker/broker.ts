@@ -5,6 +5,7 @@
 
 import type { Facts, Result } from '@sluice/protocol/errors';
 import type { LeaderEpoch, NodeId, Offset, TopicId } from '@sluice/protocol/ids';
+import type { ConfigEntry } from '../base/topic-config.ts';
 
 /** `all`: durable as the topic's flush mode says. `leader`: accepted, before the sync. `none`: nobody waits for the answer. */
 export type Acks = 'all' | 'leader' | 'none';
@@ -94,14 +95,6 @@ export interface PartitionDescription {
   readonly highWatermark: Offset;
   readonly lastStableOffset: Offset;
   readonly logEndOffset: Offset;
-}
-
-export type ConfigSource = 'topic' | 'broker' | 'default';
-
-export interface ConfigEntry {
-  readonly name: string;
-  readonly value: string;
-  readonly source: ConfigSource;
 }
 
 /** What every node knows of a topic without asking anybody. Replaced, never changed. */

@@ -6,6 +6,7 @@ import { assert } from '../base/assert.ts';
 import { PENDING_PRODUCE_BYTES_MAX } from '../base/limits.ts';
 import type { Logger } from '../base/logger.ts';
 import type { BrokerReport, PartitionReport } from '../base/metrics.ts';
+import { describeTopicConfig, type TopicConfig } from '../base/topic-config.ts';
 import type { Clock, Timer } from '../io/clock.ts';
 import { DiskFault } from '../io/disk.ts';
 import type { Random } from '../io/random.ts';
@@ -39,7 +40,6 @@ import type {
 } from './broker.ts';
 import type { Partition, PendingBytes } from './partition.ts';
 import type { TopicCatalogue } from './topic-catalogue.ts';
-import { describeTopicConfig, type TopicConfig } from './topic-config.ts';
 import { type OpenTopic, TopicRegistry } from './topic-registry.ts';
 
 /** How often sealed segments are judged by the retention settings. */

@@ -31,7 +31,7 @@ import type {
   ProduceCode,
   ProduceRequest,
 } from './broker.ts';
-import type { TopicSettings } from './topic-config.ts';
+import type { TopicSettings } from './topic-settings.ts';
 
 /** The node's count of bytes accepted and not yet durable. */
 export interface PendingBytes {

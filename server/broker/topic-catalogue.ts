@@ -10,10 +10,10 @@
 import path from 'node:path';
 import { isTopicId, type TopicId, topicNameFault } from '@sluice/protocol/ids';
 import { StartRefusal } from '../base/start-refusal.ts';
+import { checkTopicConfig, type TopicConfig } from '../base/topic-config.ts';
 import type { Disk } from '../io/disk.ts';
 import { formatChecked, parseChecked } from '../storage/checked-document.ts';
 import { readSmallFile, replaceSmallFile } from '../storage/small-file.ts';
-import { checkTopicConfig, type TopicConfig } from './topic-config.ts';
 
 export interface CatalogueTopic {
   readonly name: string;

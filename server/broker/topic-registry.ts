@@ -7,6 +7,7 @@ import { accepted, refused, type Result } from '@sluice/protocol/errors';
 import { topicId, topicNameFault } from '@sluice/protocol/ids';
 import { PARTITIONS_MAX, PARTITIONS_PER_TOPIC_MAX } from '../base/limits.ts';
 import type { Logger } from '../base/logger.ts';
+import { changeTopicConfig, checkTopicConfig, type TopicConfig } from '../base/topic-config.ts';
 import type { Clock } from '../io/clock.ts';
 import { DiskFault } from '../io/disk.ts';
 import type { Random } from '../io/random.ts';
@@ -24,7 +25,7 @@ import type {
 } from './broker.ts';
 import { Partition, type PendingBytes } from './partition.ts';
 import type { CatalogueImage, CatalogueTopic, TopicCatalogue } from './topic-catalogue.ts';
-import { checkTopicConfig, type TopicConfig, topicConfigNames, topicSettings } from './topic-config.ts';
+import { topicSettings } from './topic-settings.ts';
 
 /** Logs opened at once at start: recovery reads files, and the thread pool has 16 threads. */
 const OPEN_AT_ONCE = 16;
@@ -300,19 +301,7 @@ export class TopicRegistry {
     }
     const countFault = this.#partitionCountFault(partitionCount, current.partitionCount);
     if (countFault !== null) return refused('INVALID_PARTITION_COUNT', countFault, { partition_count: partitionCount });
-    const merged: Record<string, string> = { ...current.config };
-    const removed: Record<string, string> = {};
-    for (const [name, value] of Object.entries(request.config ?? {})) {
-      if (value === null) removed[name] = merged[name] ?? '';
-      else merged[name] = value;
-    }
-    for (const name of Object.keys(removed)) {
-      if (!topicConfigNames.some(known => known === name)) {
-        return refused('INVALID_CONFIG', `unknown topic setting "${name}"`, { name });
-      }
-      delete merged[name];
-    }
-    const config = checkTopicConfig(merged);
+    const config = changeTopicConfig(current.config, request.config ?? {});
     if (!config.ok) return config;
     const insyncFault = this.#insyncFault(config.value);
     if (insyncFault !== null) return refused('INVALID_CONFIG', insyncFault, { name: 'min.insync.replicas' });

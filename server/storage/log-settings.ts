@@ -1,4 +1,4 @@
-// The settings of a topic that its logs act on. Names and defaults are Kafka's; broker/topic-config.ts reads them.
+// The settings of a topic that its logs act on. Names and defaults are Kafka's; broker/topic-settings.ts reads them.
 
 export type FlushMode = 'sync' | 'interval';
 

@@ -3,7 +3,7 @@
 import { leaderEpoch, offset } from '@sluice/protocol/ids';
 import { expect, test } from 'vitest';
 import { Partition } from '../../server/broker/partition.ts';
-import { topicSettings } from '../../server/broker/topic-config.ts';
+import { topicSettings } from '../../server/broker/topic-settings.ts';
 import { makeBatch } from '../storage/batches.ts';
 import { LogWorld } from '../storage/log-world.ts';
 import { type DiskCall, usual } from '../simulation/disk.ts';

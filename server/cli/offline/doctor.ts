@@ -11,7 +11,7 @@ import { relative, resolve } from 'node:path';
 import { createLogger } from '../../base/logger.ts';
 import { StartRefusal } from '../../base/start-refusal.ts';
 import { type CatalogueTopic, openFileCatalogue } from '../../broker/topic-catalogue.ts';
-import { topicSettings } from '../../broker/topic-config.ts';
+import { topicSettings } from '../../broker/topic-settings.ts';
 import { DiskFault } from '../../io/disk.ts';
 import { realClock } from '../../io/real/clock.ts';
 import { realDirectoryLocks } from '../../io/real/directory-lock.ts';

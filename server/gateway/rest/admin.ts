@@ -3,9 +3,9 @@
 import type { Problem, Result } from '@sluice/protocol/errors';
 import { problem } from '@sluice/protocol/errors';
 import { offset } from '@sluice/protocol/ids';
+import type { ConfigEntry } from '../../base/topic-config.ts';
 import type {
   BrokerView,
-  ConfigEntry,
   OffsetQuery,
   PartitionDescription,
   PartitionOffsets,

@@ -1,10 +1,9 @@
 // Topic settings: Kafka's names and defaults, as far as they have an effect here. A setting without an effect is not
-// accepted, so that nobody relies on it.
+// accepted, so that nobody relies on it. Pure: whoever judges a setting (the broker's own file, a request, the metadata of
+// the cluster) judges it here.
 
 import { accepted, refused, type Result } from '@sluice/protocol/errors';
-import { BODY_BYTES_MAX } from '../base/limits.ts';
-import type { FlushMode, LogSettings } from '../storage/log-settings.ts';
-import type { ConfigEntry } from './broker.ts';
+import { BODY_BYTES_MAX } from './limits.ts';
 
 type Rule =
   | { readonly kind: 'integer'; readonly min: number; readonly max: number; readonly byDefault: string }
@@ -74,14 +73,27 @@ export const checkTopicConfig = (entries: Readonly<Record<string, string>>): Res
   return accepted(config);
 };
 
-/** What a partition acts on. */
-export interface TopicSettings {
-  readonly log: LogSettings;
-  readonly batchBytesMax: number;
-  readonly timestampType: 'CreateTime' | 'LogAppendTime';
-  readonly timestampAfterMaxMs: number;
-  readonly timestampBeforeMaxMs: number;
-  readonly minInsyncReplicas: number;
+/** The settings after a change; null deletes one, and to delete what is not set is no fault. */
+export const changeTopicConfig = (
+  current: TopicConfig,
+  changes: Readonly<Record<string, string | null>>,
+): Result<TopicConfig, 'INVALID_CONFIG'> => {
+  const merged = new Map(Object.entries(current));
+  for (const [name, value] of Object.entries(changes)) {
+    if (!isTopicConfigName(name)) return refused('INVALID_CONFIG', `unknown topic setting "${name}"`, { name });
+    if (value === null) merged.delete(name);
+    else merged.set(name, value);
+  }
+  return checkTopicConfig(Object.fromEntries(merged));
+};
+
+export type ConfigSource = 'topic' | 'broker' | 'default';
+
+/** One setting in force. */
+export interface ConfigEntry {
+  readonly name: string;
+  readonly value: string;
+  readonly source: ConfigSource;
 }
 
 export const effectiveValue = (
@@ -98,34 +110,3 @@ export const effectiveValue = (
 
 export const describeTopicConfig = (config: TopicConfig, brokerDefaults: TopicConfig): readonly ConfigEntry[] =>
   topicConfigNames.map(name => effectiveValue(name, config, brokerDefaults));
-
-/** Numbers beyond 2^53 mean "no limit" in everything that they bound. */
-const numberOf = (text: string): number => {
-  const value = Number(text);
-  return value > Number.MAX_SAFE_INTEGER ? Number.POSITIVE_INFINITY : value;
-};
-
-export const topicSettings = (config: TopicConfig, brokerDefaults: TopicConfig): TopicSettings => {
-  const text = (name: TopicConfigName): string => effectiveValue(name, config, brokerDefaults).value;
-  const number = (name: TopicConfigName): number => numberOf(text(name));
-  const limit = (name: TopicConfigName): number => (number(name) < 0 ? Number.POSITIVE_INFINITY : number(name));
-  return {
-    log: {
-      segmentBytes: number('segment.bytes'),
-      segmentMs: number('segment.ms'),
-      segmentIndexBytes: number('segment.index.bytes'),
-      indexIntervalBytes: number('index.interval.bytes'),
-      retentionMs: limit('retention.ms'),
-      retentionBytes: limit('retention.bytes'),
-      retentionDeletes: text('cleanup.policy') === 'delete',
-      flushMode: text('flush.mode') as FlushMode,
-      flushMs: number('flush.ms'),
-      flushMessages: number('flush.messages'),
-    },
-    batchBytesMax: number('max.message.bytes'),
-    timestampType: text('message.timestamp.type') as TopicSettings['timestampType'],
-    timestampAfterMaxMs: number('message.timestamp.after.max.ms'),
-    timestampBeforeMaxMs: number('message.timestamp.before.max.ms'),
-    minInsyncReplicas: number('min.insync.replicas'),
-  };
-};

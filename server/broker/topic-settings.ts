@@ -1,0 +1,44 @@
+// What a partition acts on: the settings of its topic, of the broker and the defaults, merged and as numbers.
+
+import { effectiveValue, type TopicConfig, type TopicConfigName } from '../base/topic-config.ts';
+import type { FlushMode, LogSettings } from '../storage/log-settings.ts';
+
+export interface TopicSettings {
+  readonly log: LogSettings;
+  readonly batchBytesMax: number;
+  readonly timestampType: 'CreateTime' | 'LogAppendTime';
+  readonly timestampAfterMaxMs: number;
+  readonly timestampBeforeMaxMs: number;
+  readonly minInsyncReplicas: number;
+}
+
+/** Numbers beyond 2^53 mean "no limit" in everything that they bound. */
+const numberOf = (text: string): number => {
+  const value = Number(text);
+  return value > Number.MAX_SAFE_INTEGER ? Number.POSITIVE_INFINITY : value;
+};
+
+export const topicSettings = (config: TopicConfig, brokerDefaults: TopicConfig): TopicSettings => {
+  const text = (name: TopicConfigName): string => effectiveValue(name, config, brokerDefaults).value;
+  const number = (name: TopicConfigName): number => numberOf(text(name));
+  const limit = (name: TopicConfigName): number => (number(name) < 0 ? Number.POSITIVE_INFINITY : number(name));
+  return {
+    log: {
+      segmentBytes: number('segment.bytes'),
+      segmentMs: number('segment.ms'),
+      segmentIndexBytes: number('segment.index.bytes'),
+      indexIntervalBytes: number('index.interval.bytes'),
+      retentionMs: limit('retention.ms'),
+      retentionBytes: limit('retention.bytes'),
+      retentionDeletes: text('cleanup.policy') === 'delete',
+      flushMode: text('flush.mode') as FlushMode,
+      flushMs: number('flush.ms'),
+      flushMessages: number('flush.messages'),
+    },
+    batchBytesMax: number('max.message.bytes'),
+    timestampType: text('message.timestamp.type') as TopicSettings['timestampType'],
+    timestampAfterMaxMs: number('message.timestamp.after.max.ms'),
+    timestampBeforeMaxMs: number('message.timestamp.before.max.ms'),
+    minInsyncReplicas: number('min.insync.replicas'),
+  };
+};
