@@ -2,8 +2,8 @@
 // offsets in the order of the request. Shared by the doors whose requests are read whole.
 //
 // Guarantees: every record is placed before anything is appended; the first that can be in no batch refuses all. The
-// records of one request for one partition are one batch, whole or not at all (several where they exceed what the topic
-// allows for one). Partitions that fail while appending are told one by one, unless all failed alike.
+// records of one request for one partition are in one batch, whole or not at all (in several where they exceed what the
+// topic allows for one). Partitions that fail while appending are told one by one, unless all failed alike.
 
 import type { Problem, Result } from '@sluice/protocol/errors';
 import { accepted, problem, refused } from '@sluice/protocol/errors';
@@ -81,12 +81,10 @@ export const placeRecords = (
         for (const batches of byPartition.values()) batches.drop();
         return { ok: false, problem: fault };
       }
-    } else if (plan.partition !== null) partition = plan.partition;
-    else if (record.key !== null) partition = plan.choice.forKey(record.key, topic.partitionCount);
-    else {
-      if (sticky === ABSENT) sticky = plan.choice.nextSticky(topic.partitionCount);
+    } else if (record.key === null && plan.partition === null) {
+      if (sticky === ABSENT) sticky = partitionFor(record, plan);
       partition = sticky;
-    }
+    } else partition = partitionFor(record, plan);
     if (record.timestamp === ABSENT) record.timestamp = now;
     if (latest?.partition !== partition) {
       latest = byPartition.get(partition);
@@ -103,6 +101,14 @@ export const placeRecords = (
     }
   }
   return accepted({ places, batches: [...byPartition.values()] });
+};
+
+/** Where a record of its own goes; records of one request that have no key stay together. */
+export const partitionFor = ({ partition, key }: WrittenRecord, plan: PlacementPlan): number => {
+  if (partition !== ABSENT) return partition;
+  if (plan.partition !== null) return plan.partition;
+  const { choice, topic } = plan;
+  return key === null ? choice.nextSticky(topic.partitionCount) : choice.forKey(key, topic.partitionCount);
 };
 
 /** Why a record may not name this partition. */

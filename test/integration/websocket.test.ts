@@ -1,9 +1,10 @@
 // The WebSocket door of a real broker: every op, every refusal, credit, back-pressure and the stop.
 
 import { mkdtemp, rm } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { offset } from '@sluice/protocol/ids';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { TestBroker } from '../../server/testing.ts';
 import { startBroker } from '../../server/testing.ts';
@@ -39,6 +40,14 @@ const written = (topic: string, values: readonly unknown[], at = broker): Promis
 
 const valuesOf = (frames: readonly Frame[]): readonly unknown[] =>
   frames.flatMap(frame => frame.records!.map(record => record.value));
+
+/** In one packet. */
+const sendTogether = (socket: TestSocket, frames: readonly unknown[]): void => {
+  const raw = socket.raw as unknown as { readonly _socket: Socket };
+  raw._socket.cork();
+  for (const frame of frames) socket.send(frame);
+  raw._socket.uncork();
+};
 
 const counted = (count: number): readonly number[] => Array.from({ length: count }, (_, index) => index);
 
@@ -182,6 +191,76 @@ describe('produce', () => {
     const offsets = (await Promise.all(answers)).map(answer => answer.offsets!.find(at => at.partition === 0)!.offset!);
     expect(order).toEqual(counted(30));
     expect(offsets).toEqual(offsets.toSorted((a, b) => a - b));
+  });
+
+  it('stores frames that arrive together in one batch, and answers each with its own offset', async () => {
+    const topic = await newTopic(2);
+    await using socket = await TestSocket.open(broker.http);
+    const ids = counted(20);
+    const frames = ids.map(id => ({ id, op: 'produce', topic, records: [{ value: id, partition: id % 2 }] }));
+    sendTogether(socket, frames);
+    for (const id of ids) {
+      const answer = await socket.next(frame => frame.id === id);
+      expect(answer.offsets).toEqual([
+        { partition: id % 2, offset: Math.floor(id / 2), timestamp: expect.any(Number) },
+      ]);
+    }
+    const positions = [0, 1].map(partition => ({ partition, offset: offset(0) }));
+    const fetched = await broker.broker.fetch({
+      topic,
+      positions,
+      bytesMax: 100_000,
+      isolation: 'read_uncommitted',
+      waitMs: 0,
+    });
+    expect(fetched.ok && fetched.value.map(({ batches }) => batches.length)).toEqual([1, 1]);
+  });
+
+  it('keeps the order of frames that share a batch with those that cannot, and lets none refuse another', async () => {
+    const topic = await newTopic();
+    await using socket = await TestSocket.open(broker.http);
+    const ahead = Date.now() + 10 * 365 * 86_400_000;
+    sendTogether(socket, [
+      { id: 0, op: 'produce', topic, records: [{ value: 'a' }] },
+      { id: 1, op: 'produce', topic, records: [{ value: 'b' }, { value: 'c' }] },
+      { id: 2, op: 'produce', topic, records: [{ value: 'd' }] },
+      { id: 3, op: 'produce', topic, records: [{ value: 'no', timestamp: ahead }] },
+      { id: 4, op: 'produce', topic, records: [{ value: 'no', partition: 1 }] },
+      { id: 5, op: 'produce', topic, records: [{ value: 'e' }] },
+      { id: 6, op: 'produce', topic, records: [{ value: 'f', timestamp: 7 }] },
+      { id: 7, op: 'produce', topic, records: [{ value: 'g' }], compression: 'gzip' },
+      { id: 8, op: 'produce', topic, records: [{ value: 'h' }] },
+    ]);
+    const answers: Frame[] = [];
+    for (const id of counted(9)) answers.push(await socket.next(frame => frame.id === id));
+    expect(answers.map(answer => answer.problem?.code ?? answer.offsets!.map(at => at.offset))).toEqual([
+      [0],
+      [1, 2],
+      [3],
+      'INVALID_TIMESTAMP',
+      'PARTITION_NOT_FOUND',
+      [4],
+      [5],
+      [6],
+      [7],
+    ]);
+    expect(answers[6]!.offsets![0]!.timestamp).toBe(7);
+    const name = await socket.subscribe({ topic, from: 'earliest' });
+    expect(valuesOf(await socket.records(name, 8))).toEqual(['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h']);
+  });
+
+  it('answers the timestamp of the append to frames that share a batch where the topic wants it', async () => {
+    const topic = await newTopic(1, { 'message.timestamp.type': 'LogAppendTime' });
+    await using socket = await TestSocket.open(broker.http);
+    sendTogether(
+      socket,
+      counted(3).map(id => ({ id, op: 'produce', topic, records: [{ value: id }] })),
+    );
+    const answers: Frame[] = [];
+    for (const id of counted(3)) answers.push(await socket.next(frame => frame.id === id));
+    const name = await socket.subscribe({ topic, from: 'earliest' });
+    const read = (await socket.records(name, 3)).flatMap(frame => frame.records!) as unknown as { timestamp: number }[];
+    expect(answers.map(answer => answer.offsets![0]!.timestamp)).toEqual(read.map(({ timestamp }) => timestamp));
   });
 
   it('checks all records before it writes any', async () => {
@@ -419,6 +498,17 @@ describe('a frame', () => {
     expect(await socket.ask({ id: 2, op: 'produce', topic, records: [{ value: 1 }] })).toMatchObject({
       op: 'produced',
     });
+  });
+
+  it('is answered before the close frame that came right behind it', async () => {
+    await using socket = await TestSocket.open(broker.http);
+    const raw = socket.raw as unknown as { readonly _socket: Socket };
+    raw._socket.cork();
+    socket.send('no JSON');
+    socket.raw.close(1000);
+    raw._socket.uncork();
+    expect((await socket.next()).problem?.code).toBe('INVALID_REQUEST');
+    expect((await socket.closed).code).toBe(1000);
   });
 
   it('of bytes is an error, and the connection stays', async () => {

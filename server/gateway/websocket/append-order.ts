@@ -8,7 +8,7 @@
 // Guarantees: no request waits for one that came after it, so none waits for ever.
 
 import type { PartitionBatches } from '../partition-batches.ts';
-import type { AppendOutcome, Placed, PlacementPlan } from '../record-placement.ts';
+import type { AppendOutcome, PlacementPlan } from '../record-placement.ts';
 
 /** Something that happens once; most often it has happened before anybody waits for it. */
 class Stage {
@@ -79,7 +79,7 @@ export class AppendOrder {
   /** The latest request of each partition, while it is not answered. */
   readonly #latest = new Map<string, OrderedAppend>();
 
-  enter(plan: PlacementPlan, { batches }: Placed): OrderedAppend {
+  enter(plan: PlacementPlan, batches: readonly PartitionBatches[]): OrderedAppend {
     const keys: string[] = [];
     let before: Map<number, OrderedAppend> | null = null;
     for (const { partition } of batches) {

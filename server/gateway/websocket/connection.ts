@@ -6,7 +6,7 @@
 
 import type { Duplex } from 'node:stream';
 import { problem } from '@sluice/protocol/errors';
-import type { WebSocket } from 'ws';
+import { WebSocket } from 'ws';
 import {
   WEBSOCKET_BUFFERED_BYTES_CUT,
   WEBSOCKET_BUFFERED_BYTES_MAX,
@@ -23,6 +23,7 @@ import type { Channel } from './channel.ts';
 import type { RecordFrames } from './record-frame.ts';
 import type { SharedState } from './session.ts';
 import { Session } from './session.ts';
+import { textFrames } from './text-frame.ts';
 
 export const CLOSE_RESTART = 1012;
 const CLOSE_TRY_LATER = 1013;
@@ -32,11 +33,21 @@ const CONTROL_HEADER_BYTES = 6;
 /** Arrives with one read of the socket anyway. */
 const PARTIAL_BYTES_EASY = 16 * 1024;
 
+/** The answers of a turn are written at its end, and nothing may follow a close frame, whichever side it comes from. */
+export class AnsweringWebSocket extends WebSocket {
+  beforeClose: (() => void) | null = null;
+
+  override close(code?: number, reason?: string | Buffer): void {
+    this.beforeClose?.();
+    super.close(code, reason);
+  }
+}
+
 export interface ConnectionOptions {
   readonly context: GatewayContext;
   readonly shared: SharedState;
   readonly frames: RecordFrames;
-  readonly webSocket: WebSocket;
+  readonly webSocket: AnsweringWebSocket;
   /** Under the WebSocket. */
   readonly socket: Duplex;
 }
@@ -48,7 +59,7 @@ export class Connection implements Channel {
   readonly #context: GatewayContext;
   readonly #frames: RecordFrames;
   readonly #metrics: VerbMetrics;
-  readonly #webSocket: WebSocket;
+  readonly #webSocket: AnsweringWebSocket;
   readonly #socket: Duplex;
   readonly #outgoing: OutgoingQueue;
   #whenDrained: (() => void)[] = [];
@@ -58,6 +69,10 @@ export class Connection implements Channel {
   #hadMessage = false;
   #ping: Timer;
   #isPongDue = false;
+  /** Sent in this turn, and not written yet: a sync acknowledges many requests at once. */
+  #texts: string[] = [];
+  #textBytes = 0;
+  #whenWritten: (() => void)[] = [];
   #isGathering = false;
 
   constructor({ context, shared, frames, webSocket, socket }: ConnectionOptions) {
@@ -69,6 +84,7 @@ export class Connection implements Channel {
     this.#outgoing = context.outgoing.open('websocket', () => this.cut());
     this.session = new Session(context, shared, this);
     this.#ping = context.clock.schedule(WEBSOCKET_PING_MS, () => this.#pingOrCut());
+    webSocket.beforeClose = () => this.#writeTexts();
     webSocket.on('message', (data: Buffer, isBinary: boolean) => this.#received(data, isBinary));
     webSocket.on('ping', (data: Buffer) => this.#control(data));
     webSocket.on('pong', (data: Buffer) => {
@@ -88,7 +104,7 @@ export class Connection implements Channel {
   }
 
   get isDrained(): boolean {
-    return this.#socket.writableLength === 0;
+    return this.#texts.length === 0 && this.#socket.writableLength === 0;
   }
 
   drained(): Promise<void> {
@@ -103,20 +119,18 @@ export class Connection implements Channel {
       onFlushed?.();
       return;
     }
+    this.#texts.push(text);
+    this.#textBytes += text.length;
+    if (onFlushed !== undefined) this.#whenWritten.push(onFlushed);
+    this.#outgoing.add(text.length);
     this.#gather();
-    const bytes = text.length;
-    this.#outgoing.add(bytes);
-    this.#webSocket.send(text, () => {
-      this.#outgoing.taken(bytes);
-      onFlushed?.();
-      this.#flushed();
-    });
     this.#holdBack();
   }
 
   sendRecords(name: string, piece: FeedPiece): void {
     // After a close frame nothing may follow.
     if (this.#webSocket.readyState !== this.#webSocket.OPEN) return;
+    this.#writeTexts();
     const chunks = this.#frames.frame(piece, name);
     this.#metrics.sent(piece.text.length);
     const bytes = piece.text.length;
@@ -154,15 +168,32 @@ export class Connection implements Channel {
     if (this.#whenDrained.length > 0 && this.isDrained) this.#release();
   };
 
-  /** Answers of one turn go out in one write: a sync acknowledges many requests at once. */
+  /** Answers of one turn go out in one write. */
   #gather(): void {
     if (this.#isGathering) return;
     this.#isGathering = true;
-    this.#socket.cork();
     this.#context.clock.defer(() => {
       this.#isGathering = false;
-      this.#socket.uncork();
+      this.#writeTexts();
     });
+  }
+
+  #writeTexts(): void {
+    if (this.#texts.length === 0) return;
+    const texts = this.#texts;
+    const bytes = this.#textBytes;
+    const whenWritten = this.#whenWritten;
+    this.#texts = [];
+    this.#textBytes = 0;
+    this.#whenWritten = [];
+    const written = (): void => {
+      this.#outgoing.taken(bytes);
+      for (const done of whenWritten) done();
+      this.#flushed();
+    };
+    // After a close frame nothing may follow.
+    if (this.#webSocket.readyState === this.#webSocket.OPEN) this.#socket.write(textFrames(texts), written);
+    else written();
   }
 
   #release(): void {
@@ -172,9 +203,9 @@ export class Connection implements Channel {
   }
 
   #holdBack(): void {
-    const { writableLength } = this.#socket;
-    if (writableLength > WEBSOCKET_BUFFERED_BYTES_CUT) this.cut();
-    else if (writableLength >= WEBSOCKET_BUFFERED_BYTES_MAX) this.#webSocket.pause();
+    const untaken = this.#textBytes + this.#socket.writableLength;
+    if (untaken > WEBSOCKET_BUFFERED_BYTES_CUT) this.cut();
+    else if (untaken >= WEBSOCKET_BUFFERED_BYTES_MAX) this.#webSocket.pause();
   }
 
   #received(data: Buffer, isBinary: boolean): void {

@@ -17,7 +17,7 @@ import type { GatewayContext, UpgradeDoor } from '../gateway.ts';
 import type { OriginRule } from '../origin-rule.ts';
 import { BuilderPool } from '../partition-batches.ts';
 import { PartitionChoice } from '../partition-choice.ts';
-import { CLOSE_RESTART, Connection } from './connection.ts';
+import { AnsweringWebSocket, CLOSE_RESTART, Connection } from './connection.ts';
 import { judgeHandshake, refuseUpgrade, SUBPROTOCOL } from './handshake.ts';
 import { RecordFrames } from './record-frame.ts';
 import { SendTurn } from './send-turn.ts';
@@ -32,6 +32,7 @@ export class WebSocketDoor implements UpgradeDoor {
   readonly #connections = new Set<Connection>();
   readonly #server = new WebSocketServer({
     noServer: true,
+    WebSocket: AnsweringWebSocket,
     clientTracking: false,
     perMessageDeflate: false,
     maxPayload: WEBSOCKET_MESSAGE_BYTES_MAX,

@@ -7,11 +7,7 @@
 // Written straight to the socket: ws frames each message anew, which costs more than sending it.
 
 import type { FeedPiece } from '../record-feed.ts';
-
-/** A whole text message (RFC 6455, section 5.2), not masked. */
-const FIN_TEXT = 0x81;
-const LENGTH_16 = 126;
-const LENGTH_64 = 127;
+import { frameHeaderBytes, writeFrameHeader } from './text-frame.ts';
 
 /** Up to here one buffer is cheaper than a gathered write of three. */
 const JOINED_BYTES_MAX = 8 * 1024;
@@ -35,29 +31,16 @@ const encode = ({ text, cursor }: FeedPiece, name: string): readonly Buffer[] =>
   const before = `{"op":"records","subscription":"${name}","records":[`;
   const after = `],"cursor":"${cursor}"}`;
   const payloadBytes = before.length + text.length + after.length;
-  const header = frameHeader(payloadBytes);
+  const headerBytes = frameHeaderBytes(payloadBytes);
   if (payloadBytes > JOINED_BYTES_MAX) {
-    return [Buffer.concat([header, Buffer.from(before, 'latin1')]), text, Buffer.from(after, 'latin1')];
+    const head = Buffer.allocUnsafeSlow(headerBytes + before.length);
+    head.write(before, writeFrameHeader(head, 0, payloadBytes), 'latin1');
+    return [head, text, Buffer.from(after, 'latin1')];
   }
-  const whole = Buffer.allocUnsafeSlow(header.length + payloadBytes);
-  whole.set(header);
-  let at = header.length;
+  const whole = Buffer.allocUnsafeSlow(headerBytes + payloadBytes);
+  let at = writeFrameHeader(whole, 0, payloadBytes);
   at += whole.write(before, at, 'latin1');
   whole.set(text, at);
   whole.write(after, at + text.length, 'latin1');
   return [whole];
-};
-
-const frameHeader = (payloadBytes: number): Buffer => {
-  if (payloadBytes < LENGTH_16) return Buffer.from([FIN_TEXT, payloadBytes]);
-  if (payloadBytes < 0x1_0000) {
-    const header = Buffer.from([FIN_TEXT, LENGTH_16, 0, 0]);
-    header.writeUInt16BE(payloadBytes, 2);
-    return header;
-  }
-  const header = Buffer.alloc(10);
-  header[0] = FIN_TEXT;
-  header[1] = LENGTH_64;
-  header.writeUIntBE(payloadBytes, 4, 6);
-  return header;
 };

@@ -28,6 +28,8 @@ import type { ReadTarget, Reset, StartParameters } from '../read-start.ts';
 import { positionsInLog, readTarget, resetOf, startPositions, startsAtEarliest } from '../read-start.ts';
 import type { ValueForm } from '../record-json.ts';
 import { readRecordList } from '../record-json.ts';
+import type { GatheredBatch } from '../record-gathering.ts';
+import { RecordGathering } from '../record-gathering.ts';
 import type { Placed, PlacementPlan } from '../record-placement.ts';
 import { appendPlaced, placeRecords } from '../record-placement.ts';
 import { lookUpTopic, unknownPartition } from '../topic-lookup.ts';
@@ -68,6 +70,11 @@ export class Session {
   readonly #shared: SharedState;
   readonly #channel: Channel;
   readonly #order = new AppendOrder();
+  /** Frames that arrived together are handled in one step; what they hold leaves right behind it. */
+  readonly #gathering = new RecordGathering<Pending>({
+    atEnd: leave => queueMicrotask(leave),
+    leave: batch => this.#appendGathered(batch),
+  });
   readonly #subscriptions = new Map<string, Subscription>();
   /** Names given so far; one is never given twice. */
   #named = 0;
@@ -173,6 +180,12 @@ export class Session {
       this.#answerProblem(pending, records.problem);
       return;
     }
+    const [only] = records.value;
+    if (only !== undefined && records.value.length === 1) {
+      if (this.#gathering.add(pending, only, { plan: plan.value, bodyBytes: pending.bytes })) return;
+    }
+    // Those before this one stay before it.
+    this.#gathering.leave();
     const placed = placeRecords(records.value, plan.value, pending.bytes);
     if (!placed.ok) this.#answerProblem(pending, placed.problem);
     else this.#watch(pending, this.#append(pending, plan.value, placed.value));
@@ -200,7 +213,7 @@ export class Session {
   }
 
   async #append(pending: Pending, plan: PlacementPlan, placed: Placed): Promise<void> {
-    const append = this.#order.enter(plan, placed);
+    const append = this.#order.enter(plan, placed.batches);
     const { id } = pending;
     try {
       if (plan.acks === 'none') {
@@ -219,6 +232,34 @@ export class Session {
       if (answer.ok) {
         this.#answer(pending, `{"id":${JSON.stringify(id)},"op":"produced","offsets":${answer.value.offsets}}`);
       } else this.#answerProblem(pending, answer.problem);
+    } finally {
+      append.leave();
+    }
+  }
+
+  #appendGathered(batch: GatheredBatch<Pending>): void {
+    this.#answerGathered(batch).catch((error: unknown) => {
+      for (const pending of batch.requests) this.#failed(pending, error);
+    });
+  }
+
+  async #answerGathered({ plan, of, requests }: GatheredBatch<Pending>): Promise<void> {
+    const append = this.#order.enter(plan, [of]);
+    try {
+      const outcome = await append.produce(plan, of);
+      const turn = append.turn();
+      if (turn !== null) await turn;
+      if (!outcome.ok) {
+        for (const pending of requests) this.#answerProblem(pending, outcome.problem);
+        return;
+      }
+      // One timestamp for all: the gateway's, or the one of the append.
+      const { baseOffset, timestampMs } = outcome.value;
+      const before = `,"op":"produced","offsets":[{"partition":${of.partition},"offset":`;
+      const after = `,"timestamp":${timestampMs}}]}`;
+      for (const [index, pending] of requests.entries()) {
+        this.#answer(pending, `{"id":${JSON.stringify(pending.id)}${before}${baseOffset + index}${after}`);
+      }
     } finally {
       append.leave();
     }

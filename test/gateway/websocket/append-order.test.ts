@@ -3,7 +3,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Broker } from '../../../server/broker/broker.ts';
 import type { PartitionBatches } from '../../../server/gateway/partition-batches.ts';
-import type { Placed, PlacementPlan } from '../../../server/gateway/record-placement.ts';
+import type { PlacementPlan } from '../../../server/gateway/record-placement.ts';
 import { AppendOrder } from '../../../server/gateway/websocket/append-order.ts';
 
 const world = () => {
@@ -27,10 +27,8 @@ const batch = (name: string, partition: number) => {
   return { of, compressed: () => resolve(Buffer.from(name)) };
 };
 
-const placed = (...batches: readonly { readonly of: PartitionBatches }[]): Placed => ({
-  places: [],
-  batches: batches.map(({ of }) => of),
-});
+const placed = (...batches: readonly { readonly of: PartitionBatches }[]): readonly PartitionBatches[] =>
+  batches.map(({ of }) => of);
 
 describe('produce requests of one connection', () => {
   it('are appended in their order, whichever is compressed first', async () => {
