@@ -177,3 +177,6 @@ export const GRPC_READS_PER_CALL_MAX = 1_024;
 export const GRPC_FETCHES_PER_CALL_MAX = 2;
 /** Decoded batches that reads of one call keep while they wait for credit; beyond it they decode again. */
 export const GRPC_HELD_BYTES_MAX = 8 * MIB;
+
+/** A term is the epoch in every batch, an int32: who comes near its end holds no elections any more, instead of overflowing. */
+export const RAFT_TERM_MAX = 0x7fff_ffff - 0x1_0000;
