@@ -1,9 +1,10 @@
 // The REST door over real HTTP against a real broker: topics, produce, read.
 
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { offset } from '@sluice/protocol/ids';
 import { startBroker, type TestBroker } from 'sluice/testing';
 import type { Answer, Call } from './http-call.ts';
-import { call, expectStatus, post } from './http-call.ts';
+import { call, expectStatus, post, sendBytes } from './http-call.ts';
 
 let broker: TestBroker;
 let serial = 0;
@@ -138,6 +139,36 @@ describe('producing JSON', () => {
       const found = read.records.find(record => record.partition === partition && record.offset === offset);
       expect(found?.value).toBe(index + 1);
     }
+  });
+
+  it('stores single records that come together in one batch, each answered with its own offset or its own problem', async () => {
+    const name = await newTopic();
+    const { host } = new URL(broker.http);
+    const ahead = Date.now() + 10 * 365 * 86_400_000;
+    const bodies = [{ value: 'a' }, { value: 'b' }, { value: 'no', timestamp: ahead }, { value: 'c' }, { no: 1 }];
+    const requests = bodies.map((record, index) => {
+      const body = JSON.stringify({ records: [record] });
+      const isLast = index === bodies.length - 1;
+      const head = `POST /v1/topics/${name}/records HTTP/1.1\r\nHost: ${host}\r\nContent-Type: application/json\r\n`;
+      return `${head}Content-Length: ${body.length}\r\n${isLast ? 'Connection: close\r\n' : ''}\r\n${body}`;
+    });
+    const answers = (await sendBytes(broker.http, requests.join(''))).split('HTTP/1.1 ').slice(1);
+    const offsets = answers.map(answer => /"offset":(\d+)/.exec(answer)?.[1] ?? /"code":"(\w+)"/.exec(answer)?.[1]);
+    expect(offsets).toEqual(['0', '1', 'INVALID_TIMESTAMP', '2', 'INVALID_REQUEST']);
+    const read = page(await get(`/v1/topics/${name}/records`));
+    expect(read.records.map(({ offset, value }) => [offset, value])).toEqual([
+      [0, 'a'],
+      [1, 'b'],
+      [2, 'c'],
+    ]);
+    const fetched = await broker.broker.fetch({
+      topic: name,
+      positions: [{ partition: 0, offset: offset(0) }],
+      bytesMax: 100_000,
+      isolation: 'read_uncommitted',
+      waitMs: 0,
+    });
+    expect(fetched.ok && fetched.value[0]!.batches.length).toBe(1);
   });
 
   it('puts keys where Kafka puts them', async () => {

@@ -56,14 +56,18 @@ export const readWholeBody = (exchange: Exchange): Promise<WholeBody> => {
     const chunks: Buffer[] = [];
     let bytes = 0;
     let reservedBytes = 0;
+    let isSettled = false;
     const timer = exchange.context.clock.schedule(MESSAGE_MS_MAX, () => {
       settle(refusedBody(problem('INVALID_REQUEST', 'the body did not arrive in time', { limit_ms: MESSAGE_MS_MAX })));
     });
     const settle = (body: WholeBody): void => {
+      if (isSettled) return;
+      isSettled = true;
       timer.cancel();
       exchange.onStop = null;
-      request.off('data', onData).off('end', onEnd).off('close', onClose);
+      // A body that is whole is followed by nothing, and taking listeners off is slow.
       if (body.kind !== 'whole') {
+        request.off('data', onData).off('end', onEnd).off('close', onClose);
         // The refusal may be read at leisure; the memory is for others at once.
         chunks.length = 0;
         exchange.release(reservedBytes);

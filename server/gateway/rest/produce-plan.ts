@@ -11,15 +11,30 @@ import { structureFault } from '../json-text.ts';
 import type { BuilderPool } from '../partition-batches.ts';
 import type { PartitionChoice } from '../partition-choice.ts';
 import type { WrittenRecord } from '../record-json.ts';
+import type { RecordGathering } from '../record-gathering.ts';
 import { ABSENT, bareValue } from '../record-json.ts';
-import type { PlacementPlan } from '../record-placement.ts';
+import type { AppendOutcome, PlacementPlan } from '../record-placement.ts';
 import type { Query } from './contract.ts';
 import type { Exchange } from './exchange.ts';
 import { parsePointer, pointedKey } from './key-pointer.ts';
 import { findPartition, findTopic } from './topic-lookup.ts';
 
+export interface GatheredAppend {
+  readonly outcome: AppendOutcome;
+  readonly partition: number;
+  /** Of the record within its batch. */
+  readonly index: number;
+}
+
+/** A request whose record shares a batch, waiting for what became of it. */
+export interface GatheredRequest {
+  appended(append: GatheredAppend): void;
+  failed(error: unknown): void;
+}
+
 /** Where the records of one request go and how. */
 export interface ProducePlan extends PlacementPlan {
+  readonly gathering: RecordGathering<GatheredRequest>;
   /** Each JSON text is the value itself. */
   readonly isBare: boolean;
   /** Where in a bare value its key is; null for no keys. */
@@ -30,13 +45,14 @@ export interface ProducePlan extends PlacementPlan {
 export interface SharedState {
   readonly choice: PartitionChoice;
   readonly pool: BuilderPool;
+  readonly gathering: RecordGathering<GatheredRequest>;
 }
 
 const ACKS: Readonly<Record<string, Acks>> = { all: 'all', 1: 'leader', 0: 'none' };
 
 export const makePlan = (
   context: GatewayContext,
-  { choice, pool }: SharedState,
+  { choice, pool, gathering }: SharedState,
   { exchange, query }: { readonly exchange: Exchange; readonly query: Query },
 ): Result<ProducePlan> => {
   const { broker, clock } = context;
@@ -61,6 +77,7 @@ export const makePlan = (
     partitionOf: 'path',
     choice,
     pool,
+    gathering,
     topic: topic.value,
     partition,
     acks,

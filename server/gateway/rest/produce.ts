@@ -4,15 +4,25 @@ import { problem } from '@sluice/protocol/errors';
 import type { GatewayContext } from '../gateway.ts';
 import { BuilderPool } from '../partition-batches.ts';
 import { PartitionChoice } from '../partition-choice.ts';
+import { RecordGathering } from '../record-gathering.ts';
 import { mediaType } from './body.ts';
 import type { Handler, HandlerTable } from './handlers.ts';
-import type { SharedState } from './produce-plan.ts';
+import type { GatheredRequest, SharedState } from './produce-plan.ts';
 import { makePlan } from './produce-plan.ts';
 import { produceStream } from './streamed-produce.ts';
-import { produceWhole } from './whole-produce.ts';
+import { appendGathered, produceWhole } from './whole-produce.ts';
 
 export const createProduceHandlers = (context: GatewayContext): HandlerTable => {
-  const shared: SharedState = { choice: new PartitionChoice(), pool: new BuilderPool() };
+  const { clock } = context;
+  const shared: SharedState = {
+    choice: new PartitionChoice(),
+    pool: new BuilderPool(),
+    // Requests of many connections: all that the system reports at once are read in one turn.
+    gathering: new RecordGathering<GatheredRequest>({
+      atEnd: leave => clock.defer(leave),
+      leave: batch => appendGathered(batch),
+    }),
+  };
   const produce: Handler = (exchange, query) => {
     const plan = makePlan(context, shared, { exchange, query });
     if (!plan.ok) {

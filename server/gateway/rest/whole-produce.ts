@@ -1,17 +1,18 @@
 // Produce from a body that is read whole: JSON, or one raw value.
 //
-// The body is checked to its end before anything is appended. Then each partition's records go to the broker in one
+// The body is checked to its end before anything is appended. A single record may share a batch with those of other requests. Then each partition's records go to the broker in one
 // produce, all partitions at once, and the answer is put together in request order.
 
 import type { Result } from '@sluice/protocol/errors';
 import { accepted, refused } from '@sluice/protocol/errors';
+import type { GatheredBatch } from '../record-gathering.ts';
 import type { WrittenRecord } from '../record-json.ts';
 import { isObject, readRecordList } from '../record-json.ts';
 import type { Placed } from '../record-placement.ts';
 import { appendPlaced, placeRecords, produceBatches } from '../record-placement.ts';
 import { parseBody, readWholeBody } from './body.ts';
 import type { Exchange } from './exchange.ts';
-import type { ProducePlan } from './produce-plan.ts';
+import type { GatheredAppend, GatheredRequest, ProducePlan } from './produce-plan.ts';
 import { bareRecord } from './produce-plan.ts';
 import { rawRecord } from './raw-record.ts';
 
@@ -26,6 +27,14 @@ export const produceWhole = async (exchange: Exchange, plan: ProducePlan, type: 
   if (!records.ok) {
     exchange.problem(records.problem);
     return;
+  }
+  const [only] = records.value;
+  if (only !== undefined && records.value.length === 1) {
+    const pending = gather(only, plan, body.bytes.length);
+    if (pending !== null) {
+      answerGathered(exchange, await pending);
+      return;
+    }
   }
   const placed = placeRecords(records.value, plan, body.bytes.length);
   if (!placed.ok) exchange.problem(placed.problem);
@@ -47,6 +56,36 @@ const jsonRecords = (bytes: Buffer, plan: ProducePlan): Result<readonly WrittenR
     }
   }
   return readRecordList(form['records']);
+};
+
+/** Null where the record must have a batch of its own. */
+const gather = (record: WrittenRecord, plan: ProducePlan, bodyBytes: number): Promise<GatheredAppend> | null => {
+  const { promise, resolve, reject } = Promise.withResolvers<GatheredAppend>();
+  const request: GatheredRequest = { appended: resolve, failed: reject };
+  return plan.gathering.add(request, record, { plan, bodyBytes }) ? promise : null;
+};
+
+export const appendGathered = ({ plan, of, requests }: GatheredBatch<GatheredRequest>): void => {
+  const { partition } = of;
+  produceBatches(plan, of).then(
+    outcome => {
+      for (const [index, request] of requests.entries()) request.appended({ outcome, partition, index });
+    },
+    (error: unknown) => {
+      for (const request of requests) request.failed(error);
+    },
+  );
+};
+
+const answerGathered = (exchange: Exchange, { outcome, partition, index }: GatheredAppend): void => {
+  if (!outcome.ok) {
+    exchange.problem(outcome.problem);
+    return;
+  }
+  // One timestamp for the whole batch: the gateway's, or the one of the append.
+  const { baseOffset, timestampMs } = outcome.value;
+  const place = `{"partition":${partition},"offset":${baseOffset + index},"timestamp":${timestampMs}}`;
+  exchange.asciiJson(200, `{"offsets":[${place}]}`);
 };
 
 const append = async (exchange: Exchange, plan: ProducePlan, placed: Placed): Promise<void> => {
