@@ -26,8 +26,15 @@ if (!process.env.UV_THREADPOOL_SIZE) process.env.UV_THREADPOOL_SIZE = POOL_THREA
 
 // Batches are buffers outside the heap, short-lived and large. By default V8 takes every 64 MiB of them for a reason to
 // collect the whole heap; counted into the limit of the heap instead, they cost half the processor time a record
-// (bench/one-broker.ts). Other versions may not know the flag, and would say so at every start.
-if (found[0] === 24) require('node:v8').setFlagsFromString('--external-memory-accounted-in-global-limit');
+// (bench/one-broker.ts). That limit is up to four times what was in use at the last collection: right for a heap of a few
+// MiB, hundreds of MiB too many for the cache of the newest batches and what it has let go. Half as much again is collected
+// about as often while records come fast, and bounds the rest (decision 20, bench/load/stalled.ts).
+// Other versions may not know the flags, and would say so at every start.
+if (found[0] === 24) {
+  var v8 = require('node:v8');
+  v8.setFlagsFromString('--external-memory-accounted-in-global-limit');
+  v8.setFlagsFromString('--heap-growing-percent=50');
+}
 
 // Stripping types from a few hundred files costs more than half of a start; the cache keeps the result between starts.
 // It lies in the user's own cache folder: one that others can write to could be given code by them. Without one (a user
