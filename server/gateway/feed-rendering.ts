@@ -1,7 +1,9 @@
-// Records as the text of one piece of a feed: Server-Sent Events, or the members of a JSON list.
+// Records as the text of one piece of a feed: Server-Sent Events, the members of a JSON list, or lines.
 //
 //   events    id: CURSOR\n data: RECORD\n \n      the cursor is that after the record, so that a client resumes behind it
 //   members   RECORD,RECORD,…
+//   lines     RECORD\n
+//   values    VALUE\n                          tombstones are left out, and not counted
 
 import type { Offset } from '@sluice/protocol/ids';
 import { offset } from '@sluice/protocol/ids';
@@ -9,11 +11,11 @@ import type { RecordCursor } from '@sluice/protocol/record';
 import type { FetchPosition, TopicView } from '../broker/broker.ts';
 import { CursorWriter } from './cursor.ts';
 import type { ValueForm } from './record-json.ts';
-import { recordPrefix, renderRecord } from './record-json.ts';
+import { recordPrefix, renderRecord, renderValueLine } from './record-json.ts';
 import type { RecordVisitor } from './record-reader.ts';
 import { TextBuffer } from './text-buffer.ts';
 
-export type FeedStyle = 'events' | 'members';
+export type FeedStyle = 'events' | 'members' | 'lines' | 'values';
 
 export interface FeedRenderingOptions {
   readonly topic: TopicView;
@@ -35,6 +37,7 @@ const PIECE_TEXT_BYTES = 64 * 1024;
 const MEMBER_TEXT_BYTES_MAX = 4 * 1024 * 1024;
 
 const COMMA = 0x2c;
+const LINE_END = 0x0a;
 
 interface Mark {
   readonly length: number;
@@ -65,16 +68,9 @@ export class FeedRendering implements RecordVisitor {
   }
 
   visit(partition: number, cursor: RecordCursor): boolean {
-    const { out } = this;
-    const { bounds } = this.#options;
-    if (this.#cursors !== null) this.#event(partition, cursor, this.#cursors);
-    else {
-      if (this.count > 0) out.byte(COMMA);
-      this.#member(partition, cursor);
-    }
-    this.count++;
+    if (this.#render(partition, cursor)) this.count++;
     this.storedBytes += storedBytesOf(cursor);
-    const bound = bounds?.get(partition);
+    const bound = this.#options.bounds?.get(partition);
     return !this.isFull && (bound === undefined || cursor.offset + 1 < bound);
   }
 
@@ -86,6 +82,21 @@ export class FeedRendering implements RecordVisitor {
     this.out.truncate(this.#mark.length);
     this.count = this.#mark.count;
     this.storedBytes = this.#mark.storedBytes;
+  }
+
+  /** False for a record that has nothing to show in this style. */
+  #render(partition: number, cursor: RecordCursor): boolean {
+    const { style, values } = this.#options;
+    if (style === 'values') return renderValueLine(cursor, values, this.out);
+    if (this.#cursors !== null) this.#event(partition, cursor, this.#cursors);
+    else if (style === 'lines') {
+      renderRecord(cursor, this.#prefix(partition), values, this.out);
+      this.out.byte(LINE_END);
+    } else {
+      if (this.count > 0) this.out.byte(COMMA);
+      this.#member(partition, cursor);
+    }
+    return true;
   }
 
   #event(partition: number, cursor: RecordCursor, cursors: CursorWriter): void {

@@ -19,7 +19,7 @@
 // made again from the log.
 
 import type { Result } from '@sluice/protocol/errors';
-import { accepted, refused } from '@sluice/protocol/errors';
+import { accepted } from '@sluice/protocol/errors';
 import type { Offset } from '@sluice/protocol/ids';
 import { FEED_CACHE_BYTES_MAX, READ_WAIT_MS_MAX } from '../base/limits.ts';
 import type { Broker, FetchPosition, Isolation, TopicView } from '../broker/broker.ts';
@@ -38,7 +38,7 @@ export interface FeedForm {
 }
 
 export interface FeedPiece {
-  /** Shared: never written into. */
+  /** Shared: never written into. Of lines it may be empty, where records have nothing to show. */
   readonly text: Buffer;
   readonly recordCount: number;
   /** Of keys, values and headers. */
@@ -160,6 +160,13 @@ class FormShare {
     step.settle(outcome);
   }
 
+  async isAtEnd(positions: readonly FetchPosition[]): Promise<boolean> {
+    const { topic, isolation } = this.form;
+    const asked = { topic: topic.name, positions, bytesMax: 1, isolation, waitMs: 0, signal: undefined };
+    const fetched = await this.#feeds.broker.fetch(asked);
+    return fetched.ok && fetched.value.every(part => part.batches.length === 0);
+  }
+
   /** The piece that begins at these positions; waits for one. Null when the wait was ended. */
   async render(
     positions: readonly FetchPosition[],
@@ -169,19 +176,18 @@ class FormShare {
     const { topic, isolation, values, style } = this.form;
     const bounds = boundsOf(this.#edge, positions);
     const from = bounds === null ? positions : positions.filter(at => at.offset < bounds.get(at.partition)!);
-    const reader = new RecordReader({ broker, topic: topic.name, isolation }, from, this.#turn++ % 0x7fffffff);
+    const reader = new RecordReader({ broker, topic, isolation }, from, this.#turn++ % 0x7fffffff);
     const { records: recordsMax, bytes: storedBytesMax } = demand;
+    // Lines end with a cursor: it moves past what has nothing to show.
+    const mayBeEmpty = style === 'lines' || style === 'values';
     const rendering = new FeedRendering({ topic, values, style, positions, bounds, recordsMax, storedBytesMax });
     for (;;) {
       await loopShare.next();
-      // The name may be another topic's by now, and a stopped broker answers waiting reads at once.
+      // A stopped broker answers waiting reads at once.
       if (signal.aborted) return null;
-      if (broker.findTopic(topic.name)?.id !== topic.id) {
-        return refused('TOPIC_NOT_FOUND', `the topic ${topic.name} was deleted`, { topic: topic.name });
-      }
       const stepped = await reader.step({ bytesMax: STEP_BYTES, waitMs: READ_WAIT_MS_MAX, signal }, rendering);
       if (!stepped.ok) return stepped;
-      if (rendering.count > 0) break;
+      if (rendering.count > 0 || (mayBeEmpty && stepped.value.hasMoved)) break;
     }
     const moved = new Map(reader.positions.map(({ partition, offset }) => [partition, offset]));
     const behind = positions.map(({ partition, offset }) => ({ partition, offset: moved.get(partition) ?? offset }));
@@ -255,6 +261,11 @@ export class RecordFeed {
     const part = await this.#share.render(this.#positions, { signal, demand });
     if (part === null) return NOTHING;
     return part.ok ? accepted(this.#take(part.value)) : part;
+  }
+
+  /** True when the log has nothing more for this reader now: a piece that is still awaited will be of what is to come. */
+  isAtEnd(): Promise<boolean> {
+    return this.#share.isAtEnd(this.#positions);
   }
 
   close(): void {

@@ -39,6 +39,8 @@ export interface FormFault {
 export const ABSENT = -1;
 export const PARTITION_MAX = 0x7fffffff;
 
+const LINE_END = 0x0a;
+
 const NO_HEADERS: readonly HeaderInput[] = Object.freeze([]);
 const standardBase64 = /^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/;
 
@@ -221,6 +223,15 @@ export const renderRecord = (cursor: RecordCursor, prefix: string, form: ValueFo
   renderValue(cursor, form, out);
   if (cursor.headerCount === 0) out.ascii(',"headers":[]}');
   else renderHeaders(cursor, out);
+};
+
+/** The value alone as a line. False for a tombstone, which has none to show. */
+export const renderValueLine = (cursor: RecordCursor, form: ValueForm, out: TextBuffer): boolean => {
+  if (cursor.valueStart < 0) return false;
+  if (form === 'base64') out.base64(cursor.bytes, cursor.valueStart, cursor.valueEnd);
+  else out.bytes(cursor.bytes, cursor.valueStart, cursor.valueEnd);
+  out.byte(LINE_END);
+  return true;
 };
 
 const renderValue = (cursor: RecordCursor, form: ValueForm, out: TextBuffer): void => {

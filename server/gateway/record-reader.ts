@@ -6,16 +6,16 @@
 //
 // Guarantees: positions move past a batch only when its records were visited to its end; a batch that turns out to be
 // garbage half way is taken back (`undo`) and reported with its offset, whatever was visited before it stays. Control
-// batches are passed over.
+// batches are passed over. A topic that took the name of the one that is read is not read: that one is gone, TOPIC_NOT_FOUND.
 
 import type { Problem, Result } from '@sluice/protocol/errors';
-import { accepted, problem } from '@sluice/protocol/errors';
+import { accepted, problem, refused } from '@sluice/protocol/errors';
 import type { Offset } from '@sluice/protocol/ids';
 import { isOffset, offset } from '@sluice/protocol/ids';
 import type { DecodeFault } from '@sluice/protocol/record';
 import { BatchView, RecordCursor } from '@sluice/protocol/record';
 import { assert } from '../base/assert.ts';
-import type { Broker, FetchedPartition, FetchPosition, Isolation } from '../broker/broker.ts';
+import type { Broker, FetchedPartition, FetchPosition, Isolation, TopicView } from '../broker/broker.ts';
 
 export interface RecordVisitor {
   /** The cursor stands on a record of this partition. False ends the step behind this record. */
@@ -41,14 +41,14 @@ export interface StepOutcome {
 
 export class RecordReader {
   readonly #broker: Broker;
-  readonly #topic: string;
+  readonly #topic: TopicView;
   readonly #isolation: Isolation;
   readonly #positions: { partition: number; offset: Offset }[];
   readonly #highWatermarks = new Map<number, Offset>();
   #turn: number;
 
   constructor(
-    source: { readonly broker: Broker; readonly topic: string; readonly isolation: Isolation },
+    source: { readonly broker: Broker; readonly topic: TopicView; readonly isolation: Isolation },
     positions: readonly FetchPosition[],
     turn: number,
   ) {
@@ -77,15 +77,18 @@ export class RecordReader {
   }
 
   async step(step: ReadStep, visitor: RecordVisitor): Promise<Result<StepOutcome>> {
+    // Before it waits for records of another topic, and after it may have.
+    if (!this.#isThere) return this.#gone();
     const order = this.#positions.length === 1 ? this.#positions : this.#rotated();
     const fetched = await this.#broker.fetch({
-      topic: this.#topic,
+      topic: this.#topic.name,
       positions: order.map(at => ({ partition: at.partition, offset: at.offset })),
       bytesMax: step.bytesMax,
       isolation: this.#isolation,
       waitMs: step.waitMs,
       signal: step.signal,
     });
+    if (!this.#isThere) return this.#gone();
     if (!fetched.ok) return fetched;
     let bytes = 0;
     let hasMoved = false;
@@ -106,6 +109,15 @@ export class RecordReader {
       isOpen = walked.isOpen;
     }
     return accepted({ bytes, hasMoved });
+  }
+
+  get #isThere(): boolean {
+    return this.#broker.findTopic(this.#topic.name)?.id === this.#topic.id;
+  }
+
+  #gone(): Result<never> {
+    const { name } = this.#topic;
+    return refused('TOPIC_NOT_FOUND', `the topic ${name} was deleted`, { topic: name });
   }
 
   #rotated(): { partition: number; offset: Offset }[] {

@@ -6,6 +6,7 @@ import type { Offset } from '@sluice/protocol/ids';
 import { BatchBuilder } from '@sluice/protocol/record';
 import type { Broker } from '../../server/broker/broker.ts';
 import { LoopShare } from '../../server/gateway/loop-share.ts';
+import type { FeedStyle } from '../../server/gateway/feed-rendering.ts';
 import type { FeedPiece, RecordFeed } from '../../server/gateway/record-feed.ts';
 import { RecordFeeds } from '../../server/gateway/record-feed.ts';
 import { realClock } from '../../server/io/real/clock.ts';
@@ -22,8 +23,8 @@ afterAll(() => running.stop());
 interface World {
   readonly feeds: RecordFeeds;
   readonly fetches: () => number;
-  readonly produce: (partition: number, values: readonly string[]) => Promise<void>;
-  readonly open: (offsets: readonly number[]) => RecordFeed;
+  readonly produce: (partition: number, values: readonly (string | null)[]) => Promise<void>;
+  readonly open: (offsets: readonly number[], style?: FeedStyle) => RecordFeed;
 }
 
 const world = async (partitionCount = 1): Promise<World> => {
@@ -51,9 +52,9 @@ const world = async (partitionCount = 1): Promise<World> => {
       const sent = { topic: name, partition, batches: builder.build(), acks: 'all', timeoutMs: 10_000 } as const;
       expect((await broker.produce(sent)).ok).toBe(true);
     },
-    open: offsets =>
+    open: (offsets, style = 'members') =>
       feeds.open(
-        { topic, isolation: 'read_uncommitted', values: 'auto', style: 'members' },
+        { topic, isolation: 'read_uncommitted', values: 'auto', style },
         offsets.map((offset, partition) => ({ partition, offset: offset as Offset })),
       ),
   };
@@ -149,4 +150,43 @@ test('pieces are kept for those behind, within the bound, and dropped with the l
   fast.close();
   slow.close();
   expect(feeds.cachedBytes).toBe(0);
+});
+
+test('readers of lines that wait at one place are given the same bytes, each record a line', async () => {
+  const { produce, open, fetches } = await world();
+  const [one, other] = [open([0], 'lines'), open([0], 'lines')];
+  const pieces = [taken(one), taken(other)];
+  await produce(0, ['a', null]);
+  const [first, second] = await Promise.all(pieces);
+  expect(second!.text).toBe(first!.text);
+  expect(fetches()).toBe(1);
+  const lines = first!.text.toString().split('\n');
+  expect(lines.pop()).toBe('');
+  expect(lines.map(line => JSON.parse(line) as unknown)).toMatchObject([
+    { offset: 0, value_text: 'a' },
+    { offset: 1, value: null },
+  ]);
+});
+
+test('values alone leave tombstones out, do not count them, and move past them', async () => {
+  const { produce, open } = await world();
+  const feed = open([0], 'values');
+  await produce(0, [null, 'a', null, 'b', 'c']);
+  const some = await taken(feed, { records: 2, bytes: Number.POSITIVE_INFINITY });
+  expect([some.text.toString(), some.recordCount]).toEqual(['a\nb\n', 2]);
+  expect((await taken(feed)).text.toString()).toBe('c\n');
+  await produce(0, [null]);
+  const nothing = await taken(feed);
+  expect([nothing.text.length, nothing.recordCount]).toEqual([0, 0]);
+  expect(feed.positions).toEqual([{ partition: 0, offset: 6 }]);
+});
+
+test('a feed tells whether its log has more', async () => {
+  const { produce, open } = await world(2);
+  const feed = open([0, 0]);
+  expect(await feed.isAtEnd()).toBe(true);
+  await produce(1, ['a']);
+  expect(await feed.isAtEnd()).toBe(false);
+  await taken(feed);
+  expect(await feed.isAtEnd()).toBe(true);
 });

@@ -125,6 +125,13 @@ describe('a stream of events', () => {
     expect(valuesOf(rest.messages)).toEqual(counting(4, 6));
   });
 
+  it('gives the whole backlog, however short `wait` is', async () => {
+    const topic = await newTopic();
+    for (let from = 0; from < 10_000; from += 1_000) await produce(topic, counting(from, 1_000));
+    const reader = await listen(topic, '?wait=1').untilEnd();
+    expect(reader.messages).toHaveLength(10_000);
+  });
+
   it('keeps a value with line ends inside one event', async () => {
     const topic = await newTopic();
     const body = '{\n  "a":\r\n 1 }';

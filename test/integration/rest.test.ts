@@ -517,6 +517,8 @@ describe('reading', () => {
     expectStatus(answer, 200);
     return name;
   };
+  const openStreams = async (): Promise<string | undefined> =>
+    /^sluice_open_streams\{door="rest"\} (\d+)/m.exec((await call(broker.management, '/metrics')).text)?.[1];
   const values = (answer: Answer): unknown[] => page(answer).records.map(record => record.value);
 
   it('starts at the earliest and goes on by cursor until a page is empty', async () => {
@@ -673,6 +675,57 @@ describe('reading', () => {
     const waiting = get(`/v1/topics/${name}/records?wait=300`, { headers: { Accept: 'application/x-ndjson' } });
     await send(`/v1/topics/${name}/records`, { records: [{ value: 'later' }] });
     expect((await waiting).text.trimEnd().split('\n')).toHaveLength(3);
+  });
+
+  it('renders once for all who follow in lines, and gives each the same', async () => {
+    const name = await newTopic();
+    const { broker: inside } = broker;
+    const fetch = inside.fetch.bind(inside);
+    let fetches = 0;
+    inside.fetch = request => {
+      fetches++;
+      return fetch(request);
+    };
+    const openings = Array.from({ length: 20 }, () =>
+      get(`/v1/topics/${name}/records?wait=30000&limit=3`, { headers: { Accept: 'application/x-ndjson' } }),
+    );
+    while ((await openStreams()) !== '20') expect(fetches).toBeLessThanOrEqual(20);
+    fetches = 0;
+    await send(`/v1/topics/${name}/records`, { records: [{ value: 1 }, { value: 2 }, { value: 3 }] });
+    const texts = new Set((await Promise.all(openings)).map(answer => answer.text));
+    expect(texts.size).toBe(1);
+    expect([...texts][0]!.trimEnd().split('\n')).toHaveLength(3);
+    // All of them wait for one fetch, which may have been there before.
+    expect(fetches).toBeLessThanOrEqual(1);
+    inside.fetch = fetch;
+  });
+
+  it('gives a short wait its backlog, and the cursor behind everything that is not shown', async () => {
+    const name = await filled(3_000, 3);
+    const lines = await get(`/v1/topics/${name}/records?wait=1`, { headers: { Accept: 'application/x-ndjson' } });
+    expect(lines.text.trimEnd().split('\n')).toHaveLength(3_000);
+    const limited = await get(`/v1/topics/${name}/records?wait=1&limit=7`, {
+      headers: { Accept: 'application/x-ndjson' },
+    });
+    expect(limited.text.trimEnd().split('\n')).toHaveLength(7);
+    const rest = `/v1/topics/${name}/records?cursor=${limited.trailers['sluice-cursor']}&limit=10000`;
+    expect(values(await get(rest))).toHaveLength(2_993);
+
+    const texts = await newTopic();
+    await send(`/v1/topics/${texts}/records`, { records: [{ value_text: 'a' }, { value: null }] });
+    const text = await get(`/v1/topics/${texts}/records?wait=1`, { headers: { Accept: 'text/plain' } });
+    expect(text.text).toBe('a\n');
+    await send(`/v1/topics/${texts}/records`, { records: [{ value: 'b' }] });
+    const behind = await get(`/v1/topics/${texts}/records?cursor=${text.trailers['sluice-cursor']}`);
+    expect(values(behind)).toEqual(['b']);
+  });
+
+  it('refuses what it can before the first line, also where it would wait', async () => {
+    const name = await filled(1);
+    const beyond = await get(`/v1/topics/${name}/partitions/0/records?offset=9&wait=30000`, {
+      headers: { Accept: 'application/x-ndjson' },
+    });
+    expect(beyond).toMatchObject({ status: 416, json: { code: 'OFFSET_OUT_OF_RANGE' } });
   });
 
   it('gives values alone as text, without tombstones', async () => {

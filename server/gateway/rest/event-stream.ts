@@ -22,6 +22,7 @@ import type { GatewayContext } from '../gateway.ts';
 import { positionsInLog, type Reset } from '../read-start.ts';
 import type { FeedPiece, RecordFeed } from '../record-feed.ts';
 import type { Exchange } from './exchange.ts';
+import { livePiece } from './live-piece.ts';
 import type { ReadPlan } from './read-plan.ts';
 
 export interface EventStreamStart {
@@ -117,19 +118,15 @@ class EventStream {
     const { clock, broker } = this.#context;
     const { limit, waitMs, topic } = this.#plan;
     const demand = limit === null ? undefined : { records: this.#recordsLeft, bytes: Number.POSITIVE_INFINITY };
-    const timer = waitMs > 0 ? clock.schedule(waitMs, () => this.#stop.abort()) : null;
-    try {
-      const piece = await this.#feed.next({ signal: this.#stop.signal, demand });
-      if (piece.ok || !isOvertaken(piece.problem) || this.#reset === null) return piece;
-      const { positions } = this.#feed;
-      const found = await positionsInLog(broker, topic.name, { positions, reset: this.#reset });
-      if (!found.ok) return found;
-      this.#feed.close();
-      this.#feed = this.#open(found.value);
-      return await this.#feed.next({ signal: this.#stop.signal, demand });
-    } finally {
-      timer?.cancel();
-    }
+    const wait = { clock, waitMs, stop: this.#stop, demand };
+    const piece = await livePiece(this.#feed, wait);
+    if (piece.ok || !isOvertaken(piece.problem) || this.#reset === null) return piece;
+    const { positions } = this.#feed;
+    const found = await positionsInLog(broker, topic.name, { positions, reset: this.#reset });
+    if (!found.ok) return found;
+    this.#feed.close();
+    this.#feed = this.#open(found.value);
+    return livePiece(this.#feed, wait);
   }
 
   #last(event: 'draining' | 'problem', data: object): Promise<void> {

@@ -1,8 +1,9 @@
-// Reading: a JSON page, a stream of lines, or events (event-stream.ts).
+// Reading: a JSON page, a stream of lines, or what goes on with what comes: events (event-stream.ts) and lines with `wait`
+// (live-lines.ts).
 //
 // The start of a read is resolved to one offset a partition; from then on it is a RecordReader and a rendering. A page is
 // filled from as many fetches as it takes to have records, and empty only at the end; a stream ends at the high
-// watermark as of its first fetch, or, with `wait`, once nothing came for that long.
+// watermark as of its first fetch.
 
 import type { Problem, Result } from '@sluice/protocol/errors';
 import { problem } from '@sluice/protocol/errors';
@@ -14,11 +15,13 @@ import { encodeCursor } from '../cursor.ts';
 import type { GatewayContext } from '../gateway.ts';
 import { positionsInLog, resetOf, startPositions, startingAtCursor, startsAtEarliest } from '../read-start.ts';
 import { RecordReader } from '../record-reader.ts';
+import { SendTurn } from '../send-turn.ts';
 import { throttled } from './body.ts';
 import type { Query } from './contract.ts';
 import { answerEvents } from './event-stream.ts';
 import type { Exchange } from './exchange.ts';
 import type { Handler, HandlerTable } from './handlers.ts';
+import { answerLiveLines } from './live-lines.ts';
 import { preferredType } from './preferred-type.ts';
 import type { ReadPlan } from './read-plan.ts';
 import { makeReadPlan } from './read-plan.ts';
@@ -36,6 +39,7 @@ const EARLIEST_ATTEMPTS = 3;
 
 export const createReadHandlers = (context: GatewayContext): HandlerTable => {
   const eventMetrics = context.metrics.verb('sse', 'fetch');
+  const sendTurn = new SendTurn(context.clock, context.loopShare);
   let turn = 0;
   const read: Handler = async (exchange, asked) => {
     const type = preferredType(exchange, PAGE_TYPES);
@@ -64,12 +68,7 @@ export const createReadHandlers = (context: GatewayContext): HandlerTable => {
         await answerEvents(exchange, { plan: plan.value, positions: start.value, reset });
         return;
       }
-      const { topic, isolation } = plan.value;
-      const reader = new RecordReader({ broker: context.broker, topic: topic.name, isolation }, start.value, turn);
-      const refusal =
-        type === 'application/json'
-          ? await answerPage(exchange, plan.value, reader)
-          : await answerLines(exchange, plan.value, { reader, type });
+      const refusal = await answerRecords(exchange, { plan: plan.value, positions: start.value, type, turn, sendTurn });
       if (refusal === null) return;
       const isOvertaken = refusal.code === 'OFFSET_OUT_OF_RANGE' && (isEarliest || reset !== null);
       if (!isOvertaken || attempt === EARLIEST_ATTEMPTS) {
@@ -98,6 +97,28 @@ export const createReadHandlers = (context: GatewayContext): HandlerTable => {
 const resumed = (exchange: Exchange, query: Query): Query => {
   const last = exchange.request.headers['last-event-id'];
   return typeof last === 'string' && last !== '' ? startingAtCursor(query, last) : query;
+};
+
+interface RecordsStart {
+  readonly plan: ReadPlan;
+  readonly positions: readonly FetchPosition[];
+  readonly type: string;
+  /** Which partition comes first. */
+  readonly turn: number;
+  readonly sendTurn: SendTurn;
+}
+
+/** Answers, or says why not. */
+const answerRecords = (exchange: Exchange, start: RecordsStart): Promise<Problem | null> => {
+  const { plan, positions, type, turn, sendTurn } = start;
+  const contentType = type === 'text/plain' ? 'text/plain; charset=utf-8' : type;
+  if (type !== 'application/json' && plan.waitMs > 0) {
+    return answerLiveLines(exchange, { plan, positions, contentType, turn: sendTurn });
+  }
+  const { topic, isolation } = plan;
+  const reader = new RecordReader({ broker: exchange.context.broker, topic, isolation }, positions, turn);
+  if (type === 'application/json') return answerPage(exchange, plan, reader);
+  return answerLines(exchange, plan, { reader, contentType });
 };
 
 const cursorOf = (topicId: TopicId, reader: RecordReader): string =>
@@ -145,13 +166,13 @@ const answerPage = async (exchange: Exchange, plan: ReadPlan, reader: RecordRead
 /** A stream renders this much at a time: a few milliseconds of the event loop, so that many streams take turns. */
 const STREAM_STEP_BYTES = 64 * 1024;
 
-/** Answers with lines until the end; says why not while nothing was sent yet. */
+/** Answers with lines up to the end as it is now; says why not while nothing was sent yet. */
 const answerLines = async (
   exchange: Exchange,
   plan: ReadPlan,
-  { reader, type }: { readonly reader: RecordReader; readonly type: string },
+  { reader, contentType }: { readonly reader: RecordReader; readonly contentType: string },
 ): Promise<Problem | null> => {
-  const style = type === 'text/plain' ? 'text' : 'lines';
+  const style = contentType.startsWith('text/plain') ? 'text' : 'lines';
   const rendering = new Rendering(plan, style, plan.limit ?? Number.POSITIVE_INFINITY);
   const { signal } = exchange;
   const { loopShare, metrics, outgoing } = exchange.context;
@@ -166,7 +187,7 @@ const answerLines = async (
       await exchange.outgoing('rest').whenRoom();
       await loopShare.next();
       rendering.textBytesMax = outgoing.pieceBytes({ least: STREAM_PIECE_BYTES_MIN, most: STREAM_PIECE_BYTES_MAX });
-      const stepped = await reader.step({ bytesMax, waitMs: plan.waitMs, signal }, rendering);
+      const stepped = await reader.step({ bytesMax, waitMs: 0, signal }, rendering);
       if (exchange.isGone) return null;
       if (!stepped.ok) {
         if (!isBegun) return stepped.problem;
@@ -178,7 +199,6 @@ const answerLines = async (
         for (const { partition } of reader.positions) {
           targets.set(partition, reader.highWatermark(partition) ?? offset(0));
         }
-        const contentType = style === 'text' ? 'text/plain; charset=utf-8' : type;
         exchange.beginStream(200, contentType, 'Sluice-Cursor');
         if (exchange.request.method === 'HEAD') break;
       }
@@ -189,7 +209,7 @@ const answerLines = async (
         if (exchange.isGone) return null;
         rendering.out.giveBack(piece);
       }
-      const isDone = plan.waitMs === 0 && reader.positions.every(at => at.offset >= (targets.get(at.partition) ?? 0));
+      const isDone = reader.positions.every(at => at.offset >= (targets.get(at.partition) ?? 0));
       if (rendering.isFull || isDone || !stepped.value.hasMoved || signal.aborted) break;
     }
     exchange.finishStream(sentBytes, { 'Sluice-Cursor': cursorOf(plan.topic.id, reader) });

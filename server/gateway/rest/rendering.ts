@@ -1,7 +1,7 @@
 // Records as text, rendered while a RecordReader visits them: members of a JSON page, JSON lines, or values alone.
 
 import type { RecordCursor } from '@sluice/protocol/record';
-import { recordPrefix, renderRecord } from '../record-json.ts';
+import { recordPrefix, renderRecord, renderValueLine } from '../record-json.ts';
 import type { RecordVisitor } from '../record-reader.ts';
 import { TextBuffer } from '../text-buffer.ts';
 import type { ReadPlan } from './read-plan.ts';
@@ -47,11 +47,7 @@ export class Rendering implements RecordVisitor {
   visit(partition: number, cursor: RecordCursor): boolean {
     const { out } = this;
     if (this.#style === 'text') {
-      // A tombstone has no value to show.
-      if (cursor.valueStart < 0) return true;
-      if (this.#plan.form === 'base64') out.base64(cursor.bytes, cursor.valueStart, cursor.valueEnd);
-      else out.bytes(cursor.bytes, cursor.valueStart, cursor.valueEnd);
-      out.byte(LINE_END);
+      if (!renderValueLine(cursor, this.#plan.form, out)) return true;
     } else {
       if (this.#style === 'page') {
         if (this.#separator) out.byte(COMMA);

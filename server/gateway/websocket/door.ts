@@ -20,7 +20,7 @@ import { PartitionChoice } from '../partition-choice.ts';
 import { AnsweringWebSocket, CLOSE_RESTART, Connection } from './connection.ts';
 import { judgeHandshake, refuseUpgrade, SUBPROTOCOL } from './handshake.ts';
 import { RecordFrames } from './record-frame.ts';
-import { SendTurn } from './send-turn.ts';
+import { SendTurn } from '../send-turn.ts';
 import type { SharedState } from './session.ts';
 
 export class WebSocketDoor implements UpgradeDoor {

@@ -39,7 +39,7 @@ import type { CreditForm } from './credit.ts';
 import { Credit } from './credit.ts';
 import type { Fields, FrameId, Op } from './request.ts';
 import { readFrame } from './request.ts';
-import type { SendTurn } from './send-turn.ts';
+import type { SendTurn } from '../send-turn.ts';
 import { Subscription } from './subscription.ts';
 
 /** What the sessions of a door have in common. */

@@ -16,7 +16,7 @@ import { positionsInLog } from '../read-start.ts';
 import type { FeedForm, FeedPiece, RecordFeed } from '../record-feed.ts';
 import type { Channel } from './channel.ts';
 import type { Credit, CreditForm } from './credit.ts';
-import type { SendTurn } from './send-turn.ts';
+import type { SendTurn } from '../send-turn.ts';
 
 export interface SubscriptionOptions {
   readonly context: GatewayContext;

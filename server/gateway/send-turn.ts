@@ -1,9 +1,9 @@
-// How much all connections of the door send in one turn of the event loop. Readers that catch up find their pieces ready, and
+// How much all connections of a door send in one turn of the event loop. Readers that catch up find their pieces ready, and
 // the kernel takes megabytes from each of them: without this, a thousand of them would send gigabytes before the next
 // request is read. Readers at the end of a topic send little each and stay below it.
 
-import type { Clock } from '../../io/clock.ts';
-import type { LoopShare } from '../loop-share.ts';
+import type { Clock } from '../io/clock.ts';
+import type { LoopShare } from './loop-share.ts';
 
 /** A few milliseconds. */
 const TURN_BYTES_MAX = 2 * 1024 * 1024;
