@@ -1,4 +1,5 @@
-// openapi.yaml as code: its operations, and the checks compiled from its schemas, each when it is first needed.
+// openapi.yaml as code: its operations, and the checks that its schemas are. What is plainly right is seen without compiling a schema
+// (plain-schema.ts); the first query or body that is not has the check of its operation compiled.
 //
 // The document is the source. Routes are its paths; query parameters and JSON bodies are judged by its schemas; what a
 // schema cannot say (two parameters that exclude each other) is in the handlers.
@@ -14,6 +15,8 @@ import type * as Yaml from 'yaml';
 import type { ErrorCode, Problem, Result } from '@sluice/protocol/errors';
 import { accepted, isErrorCode, problem } from '@sluice/protocol/errors';
 import { assert } from '../../base/assert.ts';
+import type { PlainJudge, PlainSchema } from './plain-schema.ts';
+import { plainJudge } from './plain-schema.ts';
 
 export type QueryValue = string | number | boolean;
 export type Query = Readonly<Record<string, QueryValue | undefined>>;
@@ -33,7 +36,7 @@ export interface Operation {
   body(value: unknown): Problem | null;
 }
 
-interface SchemaNode {
+interface SchemaNode extends PlainSchema {
   readonly type?: string;
   readonly default?: QueryValue;
 }
@@ -58,7 +61,7 @@ interface DocumentNode {
   readonly paths: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   readonly components: {
     readonly parameters: Readonly<Record<string, Parameter>>;
-    readonly schemas: Readonly<Record<string, object>>;
+    readonly schemas: Readonly<Record<string, PlainSchema>>;
   };
 }
 
@@ -97,20 +100,29 @@ export class Contract {
     const parameters = (node.parameters ?? [])
       .map(entry => ('$ref' in entry ? resolveParameter(document, entry.$ref) : entry))
       .filter(parameter => parameter.in === 'query');
-    const byName = new Map(parameters.map(parameter => [parameter.name, parameter]));
+    const byName = new Map(
+      parameters.map(parameter => [
+        parameter.name,
+        { ...parameter, isPlain: once(() => plainJudge(parameter.schema)) },
+      ]),
+    );
+    const required = parameters.filter(parameter => parameter.required === true).map(parameter => parameter.name);
     const judgeQuery = once(() =>
       this.#compiler().compile({
         type: 'object',
         additionalProperties: false,
-        required: parameters.filter(parameter => parameter.required === true).map(parameter => parameter.name),
+        required,
         properties: Object.fromEntries(parameters.map(parameter => [parameter.name, parameter.schema])),
       }),
     );
     const withDefault = parameters.filter(parameter => parameter.schema.default !== undefined);
     const defaults = Object.fromEntries(withDefault.map(parameter => [parameter.name, parameter.schema.default]));
     const withoutQuery = accepted(Object.freeze(defaults) as Query);
-    const needsQuery = parameters.some(parameter => parameter.required === true);
     const bodySchema = node.requestBody?.content?.['application/json']?.schema?.$ref;
+    const isPlainBody = once(() => {
+      const schema = bodySchema === undefined ? {} : document.components.schemas[bodySchema.slice(IN_DOCUMENT.length)];
+      return schema === undefined ? null : plainJudge(schema);
+    });
     const judgeBody = once(() =>
       bodySchema === undefined ? null : this.#compiler().compile({ $ref: bodySchema.replace(IN_DOCUMENT, REGISTERED) }),
     );
@@ -118,8 +130,12 @@ export class Contract {
       id: node.operationId,
       method: at.method,
       path: at.path,
-      query: search => (search === '' && !needsQuery ? withoutQuery : readQuery(search, byName, judgeQuery())),
+      query: search =>
+        search === '' && required.length === 0
+          ? withoutQuery
+          : readQuery(search, { parameters: byName, defaults, required, judge: judgeQuery }),
       body: value => {
+        if (isPlainBody()?.(value) === true) return null;
         const judge = judgeBody();
         return judge === null || judge(value) ? null : bodyProblem(judge.errors?.[0]);
       },
@@ -165,12 +181,16 @@ const resolveParameter = (document: DocumentNode, reference: string): Parameter 
   return parameter;
 };
 
-const readQuery = (
-  search: string,
-  parameters: ReadonlyMap<string, Parameter>,
-  judge: ValidateFunction,
-): Result<Query> => {
+interface QueryForm {
+  readonly parameters: ReadonlyMap<string, Parameter & { readonly isPlain: () => PlainJudge | null }>;
+  readonly defaults: Query;
+  readonly required: readonly string[];
+  readonly judge: () => ValidateFunction;
+}
+
+const readQuery = (search: string, { parameters, defaults, required, judge }: QueryForm): Result<Query> => {
   const query: Record<string, QueryValue> = {};
+  let isPlain = true;
   for (const [name, text] of new URLSearchParams(search)) {
     const parameter = parameters.get(name);
     if (parameter === undefined) {
@@ -178,9 +198,12 @@ const readQuery = (
     }
     if (Object.hasOwn(query, name)) return invalid(name, `the query parameter ${name} is given twice`);
     query[name] = typed(text, parameter.schema.type);
+    isPlain &&= parameter.isPlain()?.(query[name]) === true;
   }
-  if (judge(query)) return accepted(query);
-  const error = judge.errors?.[0];
+  if (isPlain && required.every(name => Object.hasOwn(query, name))) return accepted({ ...defaults, ...query });
+  const compiled = judge();
+  if (compiled(query)) return accepted(query);
+  const error = compiled.errors?.[0];
   if (error?.keyword === 'required') {
     const missing = String(error.params['missingProperty']);
     return invalid(missing, `the query parameter ${missing} is missing`);

@@ -1,6 +1,8 @@
 // openapi.yaml as the source of routes, queries and codes.
 
+import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { promisify } from 'node:util';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import { describe, expect, it } from 'vitest';
 import { errorTable } from '@sluice/protocol/errors';
@@ -15,9 +17,27 @@ const operation = (id: string): Operation => {
 };
 
 interface DocumentShape {
+  paths: Record<
+    string,
+    Record<string, { operationId?: string; parameters?: { $ref?: string; in?: string; name?: string }[] }>
+  >;
   components: { schemas: { Code: { enum: string[] } }; parameters: Record<string, { schema: object }> };
 }
 const document = JSON.parse(contract.json) as DocumentShape;
+const execute = promisify(execFile);
+
+/** The names of an operation's query parameters. */
+const queryParameters = (id: string): string[] => {
+  const nodes = Object.values(document.paths).flatMap(path => Object.values(path));
+  const parameters = nodes.find(node => node.operationId === id)?.parameters ?? [];
+  return parameters.flatMap(parameter => {
+    const { in: where, name } =
+      parameter.$ref === undefined
+        ? parameter
+        : (document.components.parameters[parameter.$ref.split('/').at(-1)!] as { in?: string; name?: string });
+    return where === 'query' && name !== undefined ? [name] : [];
+  });
+};
 
 describe('the document', () => {
   it('lists exactly the codes of the error table', () => {
@@ -101,8 +121,39 @@ describe('a body', () => {
 });
 
 describe('every operation', () => {
-  it.each(contract.operations.map(one => [one.id, one] as const))('%s compiles', (_id, one) => {
+  /** Right for no parameter, so that the compiled check has to say what is wrong. */
+  const WRONG = '%20'.repeat(5_000);
+
+  it.each(contract.operations.map(one => [one.id, one] as const))('%s compiles', (id, one) => {
     expect(one.query('no_such_parameter=1')).toMatchObject({ problem: { facts: { field: 'no_such_parameter' } } });
-    expect(() => one.body({})).not.toThrow();
+    for (const name of queryParameters(id)) {
+      expect(one.query(`${name}=${WRONG}`)).toMatchObject({ ok: false, problem: { facts: { field: name } } });
+    }
+    const hasBody = ['createTopic', 'alterTopic'].includes(id);
+    expect(one.body([])).toEqual(hasBody ? expect.objectContaining({ code: 'INVALID_REQUEST' }) : null);
+  });
+});
+
+describe('ordinary requests', () => {
+  it('are judged without loading the compiler of schemas', async () => {
+    const program = `
+      import { readFileSync } from 'node:fs';
+      import { createRequire } from 'node:module';
+      import { Contract } from './server/gateway/rest/contract.ts';
+      const contract = new Contract(readFileSync('openapi.yaml', 'utf8'));
+      const of = id => contract.operations.find(one => one.id === id);
+      const { cache } = createRequire(import.meta.url);
+      const isLoaded = () => Object.keys(cache).some(path => path.includes('/ajv/'));
+      const answers = [
+        of('createTopic').body({ name: 'a', partition_count: 3, config: { 'retention.ms': 5 } }),
+        of('readTopic').query('from=earliest&limit=7').ok,
+        isLoaded(),
+        of('readTopic').query('limit=0').ok,
+        isLoaded(),
+      ];
+      console.log(JSON.stringify(answers));`;
+    const cwd = new URL('../../..', import.meta.url);
+    const { stdout } = await execute(process.execPath, ['--input-type=module', '-e', program], { cwd });
+    expect(JSON.parse(stdout)).toEqual([null, true, false, false, true]);
   });
 });
