@@ -27,7 +27,7 @@ import { OpenCalls } from './open-calls.ts';
 import { ReadGates } from './read-gate.ts';
 import { addServices } from './services.ts';
 import { guardSession, guardStream, sessionLimits } from './session-guard.ts';
-import { limitSessions } from './windows.ts';
+import { limitSessions } from '../../base/grpc-windows.ts';
 
 export interface GrpcOptions {
   readonly listen: ListenAddress;

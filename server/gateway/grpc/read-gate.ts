@@ -8,7 +8,7 @@ import type { Metadata, ServerInterceptor, ServerInterceptingCallInterface } fro
 import { ServerInterceptingCall } from '@grpc/grpc-js';
 import { constants } from 'node:http2';
 import { assert } from '../../base/assert.ts';
-import { streamBelow } from './windows.ts';
+import { streamBelow } from '../../base/grpc-windows.ts';
 
 type Listener = Parameters<ServerInterceptingCallInterface['start']>[0];
 

@@ -1,10 +1,10 @@
-// The receive windows of the gRPC server, and the limits of its sessions.
+// The receive windows of a gRPC server, and the limits of its sessions: the gRPC door's and the peer port's.
 //
 // HTTP/2's default windows (64 KiB) halve what one stream carries upwards. The client of grpc-js takes them as a channel
 // option; its server has no such option in 1.14, so this file reaches for private names. It is the only file that
 // does, it checks that they are there, and a test measures the windows that a client is given.
 
-import { assert } from '../../base/assert.ts';
+import { assert } from './assert.ts';
 import type { Server, ServerInterceptingCallInterface } from '@grpc/grpc-js';
 import type { Http2Server, ServerHttp2Session, ServerHttp2Stream, ServerSessionOptions, Settings } from 'node:http2';
 
