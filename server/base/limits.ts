@@ -180,3 +180,48 @@ export const GRPC_HELD_BYTES_MAX = 8 * MIB;
 
 /** A term is the epoch in every batch, an int32: who comes near its end holds no elections any more, instead of overflowing. */
 export const RAFT_TERM_MAX = 0x7fff_ffff - 0x1_0000;
+/** One frame between brokers: heartbeats behind it wait this long at most, and a bad one costs no more than this. */
+export const PEER_FRAME_BYTES_MAX = MIB;
+/** A call between brokers, each way: a request or a read of the largest size, and what stands around it. */
+export const PEER_CALL_BYTES_MAX = 17 * MIB;
+/** A long call crosses in such parts, and a short one finds its way between two of them. */
+export const PEER_CALL_PART_BYTES = 128 * KIB;
+/** Long requests (and answers) of one session under way at once: more would only hold more memory half-done. */
+export const PEER_LONG_CALLS_MAX = 3;
+/** Calls of one session without an answer: long polls wait here, one for each partition and form that somebody reads. */
+export const PEER_CALLS_MAX = 4_096;
+/** Requests (and answers) of one session that wait to cross; beyond it a request is not sent, and an answer is dropped. */
+export const PEER_CALL_QUEUED_BYTES_MAX = 64 * MIB;
+/** Requests that arrive or are being carried out, all peers together; beyond it they are refused before they begin. */
+export const PEER_CALL_REQUEST_BYTES_MAX = 128 * MIB;
+/** Answers of one session that have not arrived whole. A peer that keeps the limits above stays below it. */
+export const PEER_CALL_ANSWER_BYTES_MAX = 64 * MIB;
+/** A lane takes more while the transport holds less than this of it: one frame is written while the next is made. */
+export const PEER_CONTROL_PENDING_BYTES = 256 * KIB;
+export const PEER_BULK_PENDING_BYTES = MIB;
+export const PEER_CALLS_PENDING_BYTES = 256 * KIB;
+
+/** Three for each node that dials, and as many again while sessions replace each other; clusters have tens of nodes. */
+export const PEER_CONNECTIONS_MAX = 512;
+/** Connections that have not proven the secret: each may hold a message, and has a short time to become one that has. */
+export const PEER_UNPROVEN_CONNECTIONS_MAX = 64;
+export const PEER_HANDSHAKE_MS_MAX = 3_000;
+/** Before the proof nothing that is said needs more. */
+export const PEER_HELLO_BYTES_MAX = 4 * KIB;
+/** Names that a peer gives itself: a UUID, or what a human writes for one. */
+export const PEER_NAME_CHARS_MAX = 128;
+export const PEER_DETAIL_CHARS_MAX = 512;
+/** Between two attempts, doubling; half of it is drawn. A refused session waits for the longest from the start. */
+export const PEER_BACKOFF_MS_MIN = 50;
+export const PEER_BACKOFF_MS_MAX = 2_000;
+/** A session that lasted this long starts from the shortest wait again. */
+export const PEER_SETTLED_MS = 2_000;
+/** So many lines about refused peers in that time: a stranger at the port must not fill the log. */
+export const PEER_REFUSAL_LINES_MAX = 20;
+export const PEER_REFUSAL_LOG_MS = 60_000;
+/** A control lane is asked for a sign of life this often and given up this much later: together within an election timeout. */
+export const PEER_CONTROL_KEEPALIVE_MS = 300;
+export const PEER_CONTROL_KEEPALIVE_TIMEOUT_MS = 700;
+/** The other lanes, and the listener's side: a sign of life may stand behind megabytes on a slow link. */
+export const PEER_KEEPALIVE_MS = 5_000;
+export const PEER_KEEPALIVE_TIMEOUT_MS = 15_000;
