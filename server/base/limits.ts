@@ -180,6 +180,7 @@ export const GRPC_HELD_BYTES_MAX = 8 * MIB;
 
 /** A term is the epoch in every batch, an int32: who comes near its end holds no elections any more, instead of overflowing. */
 export const RAFT_TERM_MAX = 0x7fff_ffff - 0x1_0000;
+
 /** One frame between brokers: heartbeats behind it wait this long at most, and a bad one costs no more than this. */
 export const PEER_FRAME_BYTES_MAX = MIB;
 /** A call between brokers, each way: a request or a read of the largest size, and what stands around it. */
