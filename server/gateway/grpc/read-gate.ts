@@ -3,12 +3,18 @@
 // A grpc-js stream reads ahead by count (16 messages, each up to the largest size), and pausing it does not stop that.
 // The gate sits below the stream, where a message is asked for, so that a held call keeps nothing but what the
 // receive window lets in. A handler finds the gate of its call by the call's metadata object, which both share.
+//
+// What writes itself (`Encoded`) passes by grpc-js on the way out: it would join the pieces and copy them once more behind
+// a prefix, which for stored batches is most of what sending them costs.
 
-import type { Metadata, ServerInterceptor, ServerInterceptingCallInterface } from '@grpc/grpc-js';
-import { ServerInterceptingCall } from '@grpc/grpc-js';
+import type { ServerInterceptor, ServerInterceptingCallInterface } from '@grpc/grpc-js';
+import { Metadata, ServerInterceptingCall } from '@grpc/grpc-js';
+import type { Message } from '@bufbuild/protobuf';
 import { constants } from 'node:http2';
 import { assert } from '../../base/assert.ts';
 import { streamBelow } from '../../base/grpc-windows.ts';
+import { writeMessage } from './message-pieces.ts';
+import { type Encoded, isEncoded } from './service-definition.ts';
 
 type Listener = Parameters<ServerInterceptingCallInterface['start']>[0];
 
@@ -25,6 +31,7 @@ class GatedCall extends ServerInterceptingCall implements ReadGate {
   readonly #below: ServerInterceptingCallInterface;
   #isHeld = false;
   #isWanted = false;
+  #hasHeaders = false;
 
   constructor(call: ServerInterceptingCallInterface, gates: WeakMap<Metadata, ReadGate>) {
     super(call);
@@ -47,6 +54,18 @@ class GatedCall extends ServerInterceptingCall implements ReadGate {
   override startRead(): void {
     if (this.#isHeld) this.#isWanted = true;
     else super.startRead();
+  }
+
+  override sendMetadata(metadata: Metadata): void {
+    this.#hasHeaders = true;
+    super.sendMetadata(metadata);
+  }
+
+  override sendMessage(message: Message | Encoded, sent: () => void): void {
+    // Before the first message grpc-js calls this for itself.
+    if (!this.#hasHeaders) this.sendMetadata(new Metadata());
+    if (isEncoded(message)) writeMessage(streamBelow(this.#below), message.pieces(), sent);
+    else super.sendMessage(message, sent);
   }
 
   hold(): void {

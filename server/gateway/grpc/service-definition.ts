@@ -1,22 +1,22 @@
 // From the descriptors that protobuf-es generates to what grpc-js serves: path, kind and the two codecs of each method.
 //
 // A handler may answer with a message or with something that knows its own bytes (`Encoded`): the hot answers are
-// written by hand.
+// written by hand. Calls with a stream of requests send those without joining them (ReadGate).
 
 import type { DescMessage, DescMethod, DescService, Message } from '@bufbuild/protobuf';
 import { fromBinary, toBinary } from '@bufbuild/protobuf';
 import type { MethodDefinition, ServiceDefinition } from '@grpc/grpc-js';
 
-/** An answer that writes itself. */
+/** An answer that writes itself: its bytes are those of the pieces, one behind the other. */
 export interface Encoded {
-  encode(): Buffer;
+  pieces(): readonly Uint8Array[];
 }
 
 const readOptions = { readUnknownFields: false };
 
 const asBuffer = (bytes: Uint8Array): Buffer => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
-const isEncoded = (value: Message | Encoded): value is Encoded => 'encode' in value;
+export const isEncoded = (value: Message | Encoded): value is Encoded => 'pieces' in value;
 
 /** Views of `bytes` stay views: nothing of a message is copied. */
 const decoder =
@@ -27,7 +27,7 @@ const decoder =
 const encoder =
   (type: DescMessage) =>
   (value: Message | Encoded): Buffer =>
-    isEncoded(value) ? value.encode() : asBuffer(toBinary(type, value));
+    isEncoded(value) ? Buffer.concat(value.pieces()) : asBuffer(toBinary(type, value));
 
 const streamsRequests = (method: DescMethod): boolean =>
   method.methodKind === 'client_streaming' || method.methodKind === 'bidi_streaming';

@@ -19,7 +19,7 @@ test('it writes exactly what the generated encoder writes', () => {
         lastStableOffset: anOffset,
       }),
       parts => {
-        const encoded = new FetchedBatches(parts).encode();
+        const encoded = Buffer.concat(new FetchedBatches(parts).pieces());
         const generated = toBinary(
           FetchResponseSchema,
           create(FetchResponseSchema, {
@@ -33,4 +33,29 @@ test('it writes exactly what the generated encoder writes', () => {
       },
     ),
   );
+});
+
+const inOneBuffer = (lengths: readonly number[], bufferBytes: number): Uint8Array[] => {
+  const buffer = new ArrayBuffer(bufferBytes);
+  let at = 0;
+  return lengths.map(length => new Uint8Array(buffer, (at += length) - length, length));
+};
+
+const batchPieces = (batches: readonly Uint8Array[]): readonly Uint8Array[] =>
+  new FetchedBatches({ stream: 1, batches, highWatermark: offset(9), lastStableOffset: offset(9) })
+    .pieces()
+    .slice(1, -1);
+
+test('batches are sent as they lie where they are most of their memory', () => {
+  const batches = [...inOneBuffer([300, 300], 1_000), ...inOneBuffer([500], 500)];
+  expect(batchPieces(batches)).toStrictEqual(batches);
+  for (const [index, piece] of batchPieces(batches).entries()) expect(piece.buffer).toBe(batches[index]?.buffer);
+});
+
+test('batches that would keep much more memory than their own are copied', () => {
+  const batches = inOneBuffer([30, 30], 65_536);
+  const [copy, ...rest] = batchPieces(batches);
+  expect(rest).toEqual([]);
+  expect(copy?.length).toBe(60);
+  expect(copy?.buffer).not.toBe(batches[0]?.buffer);
 });
