@@ -1,12 +1,13 @@
 // A record as it was read: a place in a batch, decoded when it is looked at.
 //
-// Making one costs an object of small integers; key, value and headers are made by the getters, which is what lets a
+// Making one costs a small object of small integers: where the key's length stands, where the value begins, and where the
+// header count stands, which is where the value ends. Key, value and headers are made by the getters, which is what lets a
 // program read millions a second and look at the few it wants. A decoded key or value is kept, so that looking twice
 // gives the same object. Raw bytes are views of the batch, which stays in memory as long as one of its messages does:
 // `copy()` is for keeping.
 // Relies on a RecordCursor having stood on the record: every length was checked there.
 
-import { NO_HEADERS, readVarint, type Header, type RecordCursor } from '@sluice/protocol/record';
+import { NO_HEADERS, readVarint, type Header } from '@sluice/protocol/record';
 import type { FieldCodec } from './field-codec.ts';
 import { SluiceError } from './sluice-error.ts';
 
@@ -30,16 +31,16 @@ export interface ReadableTopic<Key, Value> {
   readonly value: Pick<FieldCodec<never, Value>, 'decode'>;
 }
 
-/** Where the fields stand. -1 as a start: null. */
+/** Where the fields stand in the bytes of their source; a cursor that stands on a record is one. */
 interface RecordPlace {
   readonly offset: number;
   readonly timestamp: number;
-  readonly keyStart: number;
-  readonly keyEnd: number;
+  /** Of the key's length. */
+  readonly keyAt: number;
+  /** -1: null. */
   readonly valueStart: number;
-  readonly valueEnd: number;
-  readonly headerCount: number;
-  readonly headersStart: number;
+  /** Of the header count; the value ends here. */
+  readonly headersAt: number;
 }
 
 const UNREAD: unique symbol = Symbol('unread');
@@ -49,25 +50,19 @@ export class Message<Key = Uint8Array, Value = Uint8Array> {
   // Differences to the batch: small integers need no box of their own.
   private readonly offsetDelta: number;
   private readonly timestampDelta: number;
-  private readonly keyStart: number;
-  private readonly keyEnd: number;
+  private readonly keyAt: number;
   private readonly valueStart: number;
-  private readonly valueEnd: number;
-  private readonly headerCount: number;
-  private readonly headersStart: number;
+  private readonly headersAt: number;
   private decodedKey: Key | null | typeof UNREAD;
   private decodedValue: Value | null | typeof UNREAD;
 
-  constructor(source: MessageSource<Key, Value>, place: RecordPlace | RecordCursor) {
+  constructor(source: MessageSource<Key, Value>, place: RecordPlace) {
     this.source = source;
     this.offsetDelta = place.offset - source.baseOffset;
     this.timestampDelta = place.timestamp - source.baseTimestamp;
-    this.keyStart = place.keyStart;
-    this.keyEnd = place.keyEnd;
+    this.keyAt = place.keyAt;
     this.valueStart = place.valueStart;
-    this.valueEnd = place.valueEnd;
-    this.headerCount = place.headerCount;
-    this.headersStart = place.headersStart;
+    this.headersAt = place.headersAt;
     this.decodedKey = UNREAD;
     this.decodedValue = UNREAD;
   }
@@ -97,7 +92,8 @@ export class Message<Key = Uint8Array, Value = Uint8Array> {
   /** Null for a record without a key. Throws INVALID_REQUEST when the bytes are not what the topic's codec reads. */
   get key(): Key | null {
     if (this.decodedKey === UNREAD) {
-      this.decodedKey = this.keyStart < 0 ? null : this.decode('key', this.source.topic.key);
+      const stored = this.keyBytes;
+      this.decodedKey = stored === null ? null : this.decode('key', this.source.topic.key, stored);
     }
     return this.decodedKey;
   }
@@ -105,46 +101,43 @@ export class Message<Key = Uint8Array, Value = Uint8Array> {
   /** Null for a tombstone. Throws INVALID_REQUEST when the bytes are not what the topic's codec reads. */
   get value(): Value | null {
     if (this.decodedValue === UNREAD) {
-      this.decodedValue = this.valueStart < 0 ? null : this.decode('value', this.source.topic.value);
+      const stored = this.valueBytes;
+      this.decodedValue = stored === null ? null : this.decode('value', this.source.topic.value, stored);
     }
     return this.decodedValue;
   }
 
   /** The key as stored: a view of the batch. */
   get keyBytes(): Uint8Array | null {
-    return this.keyStart < 0 ? null : view(this.source.bytes, this.keyStart, this.keyEnd);
+    const { bytes } = this.source;
+    const span = { bytes, position: this.keyAt, limit: bytes.length };
+    const length = readVarint(span);
+    return length < 0 ? null : view(bytes, span.position, span.position + length);
   }
 
   /** The value as stored: a view of the batch. */
   get valueBytes(): Uint8Array | null {
-    return this.valueStart < 0 ? null : view(this.source.bytes, this.valueStart, this.valueEnd);
+    return this.valueStart < 0 ? null : view(this.source.bytes, this.valueStart, this.headersAt);
   }
 
   /** In order, repeats included; values are views of the batch. */
   get headers(): readonly Header[] {
-    return this.headerCount === 0
-      ? NO_HEADERS
-      : readHeaders(this.source.bytes, this.headersStart, this.headerCount).list;
+    return readHeaders(this.source.bytes, this.headersAt).list;
   }
 
   /** The same message in memory of its own, free of the batch. */
   copy(): Message<Key, Value> {
-    const { source, keyStart, valueStart, headersStart, headerCount } = this;
-    const start = keyStart >= 0 ? keyStart : valueStart >= 0 ? valueStart : headersStart;
-    const end = headerCount === 0 ? headersStart : readHeaders(source.bytes, headersStart, headerCount).end;
-    const moved = (at: number): number => (at < 0 ? at : at - start);
+    const { source, keyAt, valueStart, headersAt } = this;
     const place: RecordPlace = {
       offset: this.offset,
       timestamp: this.timestamp,
-      keyStart: moved(keyStart),
-      keyEnd: moved(this.keyEnd),
-      valueStart: moved(valueStart),
-      valueEnd: moved(this.valueEnd),
-      headerCount,
-      headersStart: headersStart - start,
+      keyAt: 0,
+      valueStart: valueStart < 0 ? valueStart : valueStart - keyAt,
+      headersAt: headersAt - keyAt,
     };
+    const { end } = readHeaders(source.bytes, headersAt);
     // Not slice(): what a connection delivers is a Buffer, whose slice is a view.
-    return new Message({ ...source, bytes: new Uint8Array(source.bytes.subarray(start, end)) }, place);
+    return new Message({ ...source, bytes: new Uint8Array(source.bytes.subarray(keyAt, end)) }, place);
   }
 
   /** What console.log shows; a field that cannot be decoded is shown as its error. */
@@ -161,10 +154,7 @@ export class Message<Key = Uint8Array, Value = Uint8Array> {
     return { topic, partition, offset, timestamp, key, value, headers };
   }
 
-  private decode<T>(field: 'key' | 'value', codec: Pick<FieldCodec<never, T>, 'decode'>): T {
-    const { bytes } = this.source;
-    const stored =
-      field === 'key' ? view(bytes, this.keyStart, this.keyEnd) : view(bytes, this.valueStart, this.valueEnd);
+  private decode<T>(field: 'key' | 'value', codec: Pick<FieldCodec<never, T>, 'decode'>, stored: Uint8Array): T {
     try {
       return codec.decode(stored);
     } catch (cause) {
@@ -178,8 +168,11 @@ export class Message<Key = Uint8Array, Value = Uint8Array> {
   }
 }
 
-function readHeaders(bytes: Uint8Array, start: number, count: number): { list: readonly Header[]; end: number } {
-  const span = { bytes, position: start, limit: bytes.length };
+/** From the header count on. */
+function readHeaders(bytes: Uint8Array, at: number): { list: readonly Header[]; end: number } {
+  const span = { bytes, position: at, limit: bytes.length };
+  const count = readVarint(span);
+  if (count === 0) return { list: NO_HEADERS, end: span.position };
   const list: Header[] = [];
   for (let index = 0; index < count; index++) {
     const keyLength = readVarint(span);

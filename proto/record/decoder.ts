@@ -73,12 +73,16 @@ export class RecordCursor implements ByteSpan {
   readonly bytes: Uint8Array;
   offset = -1;
   timestamp = -1;
+  /** Where the key's length stands. */
+  keyAt = 0;
   /** -1 for a null key. */
   keyStart = NULL_AT;
   keyEnd = NULL_AT;
   /** -1 for a null value. */
   valueStart = NULL_AT;
   valueEnd = NULL_AT;
+  /** Where the header count stands. */
+  headersAt = 0;
   headerCount = 0;
   headersStart = 0;
   /** Why next() ended early; null while all is well and after a sound end. */
@@ -148,6 +152,7 @@ export class RecordCursor implements ByteSpan {
     const timestampDelta = readVarlong(this);
     const offsetDelta = readVarint(this);
 
+    this.keyAt = this.position;
     const keyLength = readVarint(this);
     if (keyLength >= 0) {
       this.keyStart = this.position;
@@ -166,6 +171,7 @@ export class RecordCursor implements ByteSpan {
       this.valueStart = this.valueEnd = NULL_AT;
     }
 
+    this.headersAt = this.position;
     this.headerCount = readVarint(this);
     this.headersStart = this.position;
     if (this.headerCount !== 0 && !this.skipHeaders()) return this.broken('its headers are damaged');

@@ -26,20 +26,21 @@ function malformed(span: ByteSpan): number {
 }
 
 export function readVarint(span: ByteSpan): number {
-  const at = span.position;
-  if (at + 2 <= span.limit) {
-    // Two bytes cover lengths and deltas below 8,192: nearly all there are.
-    const bytes = span.bytes;
-    const first = bytes[at]!;
+  const { bytes, position, limit } = span;
+  if (position < limit) {
+    const first = bytes[position]!;
     if (first < 0x80) {
-      span.position = at + 1;
+      span.position = position + 1;
       return (first >>> 1) ^ -(first & 1);
     }
-    const second = bytes[at + 1]!;
-    if (second < 0x80) {
-      span.position = at + 2;
-      const raw = (first & 0x7f) | (second << 7);
-      return (raw >>> 1) ^ -(raw & 1);
+    // Two bytes cover lengths and deltas below 8,192: nearly all there are.
+    if (position + 1 < limit) {
+      const second = bytes[position + 1]!;
+      if (second < 0x80) {
+        span.position = position + 2;
+        const raw = (first & 0x7f) | (second << 7);
+        return (raw >>> 1) ^ -(raw & 1);
+      }
     }
   }
   return readLongerVarint(span);
@@ -64,19 +65,20 @@ function readLongerVarint(span: ByteSpan): number {
 }
 
 export function readVarlong(span: ByteSpan): number {
-  const at = span.position;
-  if (at + 2 <= span.limit) {
-    const bytes = span.bytes;
-    const first = bytes[at]!;
+  const { bytes, position, limit } = span;
+  if (position < limit) {
+    const first = bytes[position]!;
     if (first < 0x80) {
-      span.position = at + 1;
+      span.position = position + 1;
       return (first >>> 1) ^ -(first & 1);
     }
-    const second = bytes[at + 1]!;
-    if (second < 0x80) {
-      span.position = at + 2;
-      const raw = (first & 0x7f) | (second << 7);
-      return (raw >>> 1) ^ -(raw & 1);
+    if (position + 1 < limit) {
+      const second = bytes[position + 1]!;
+      if (second < 0x80) {
+        span.position = position + 2;
+        const raw = (first & 0x7f) | (second << 7);
+        return (raw >>> 1) ^ -(raw & 1);
+      }
     }
   }
   return readLongerVarlong(span);
