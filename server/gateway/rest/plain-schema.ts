@@ -67,7 +67,7 @@ const keywordJudge = (keyword: string, wanted: unknown, schema: PlainSchema): Pl
     case 'properties':
       return membersJudge(wanted as Readonly<Record<string, PlainSchema>>);
     case 'additionalProperties':
-      return othersJudge(wanted as PlainSchema | boolean, (schema['properties'] ?? {}) as object);
+      return othersJudge(wanted as PlainSchema | boolean, schema['properties'] ?? {});
     default:
       return null;
   }
