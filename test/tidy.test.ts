@@ -65,7 +65,11 @@ const areas: readonly Area[] = [
     because: 'one partition on disk knows neither peers nor clients, and the disk only as an interface',
   },
   { at: 'server/raft', may: ['server/base', 'proto/ids.ts', 'proto/record'], because: pureReason },
-  { at: 'server/state', may: ['server/base', 'proto/ids.ts', 'proto/record'], because: pureReason },
+  {
+    at: 'server/state',
+    may: ['server/base', 'proto/ids.ts', 'proto/errors.ts', 'proto/record', 'proto/cluster.ts'],
+    because: pureReason,
+  },
   {
     at: 'server/replication',
     may: [...proto, 'server/base', 'server/io', 'server/storage', 'server/raft'],

@@ -63,6 +63,29 @@ export const DISK_RESERVE_BYTES = 2 * MIB;
 
 export const PARTITIONS_PER_TOPIC_MAX = 10_000;
 export const PARTITIONS_MAX = 20_000;
+
+/** The cluster's metadata. Every broker talks to every other one, and every node holds the metadata in memory. */
+export const BROKERS_MAX = 64;
+/** More copies make an append slower and nothing safer; with it a topic of 10,000 partitions fits into one record (190 KiB). */
+export const REPLICATION_FACTOR_MAX = 15;
+/** Copies of an internal topic, where there are as many brokers. */
+export const INTERNAL_REPLICATION_FACTOR = 3;
+/** Each change of metadata waits for a majority of them; five survive two failures. */
+export const METADATA_VOTERS_MAX = 5;
+/** Racks and addresses: a host name has at most 253 characters, and a port goes behind it. */
+export const BROKER_TEXT_CHARS_MAX = 260;
+/** Topic ids remembered until every broker removed the folders: one broker that stays away must not fill the memory of all. */
+export const DELETED_TOPICS_MAX = 20_000;
+/** Removals acknowledged in one request; the record stays below a tenth of a frame. */
+export const REMOVALS_PER_REQUEST_MAX = 1_000;
+/** Producer ids that a broker gives out before it asks again: rare enough, and a restart wastes few of 2^53. */
+export const PRODUCER_ID_BLOCK = 1_000;
+/** A piece of a snapshot of the metadata: half of a frame, and more than twice the largest entry (a topic's partitions). */
+export const SNAPSHOT_CHUNK_BYTES_MAX = 512 * KIB;
+/** Leaderships moved at once, in all and at one broker: each stops the appends of a partition for a moment. */
+export const LEADER_TRANSFERS_MAX = 8;
+export const LEADER_TRANSFERS_PER_BROKER_MAX = 2;
+
 export const TOPIC_PAGE_MAX = 1_000;
 export const TOPIC_PAGE_DEFAULT = 100;
 
