@@ -5,16 +5,15 @@
 // the process.
 
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import express from 'express';
 import type { Problem } from '@sluice/protocol/errors';
 import { problem } from '@sluice/protocol/errors';
 import { AssertionFailure, assert } from '../../base/assert.ts';
 import type { VerbMetrics } from '../../base/metrics.ts';
 import type { GatewayContext } from '../gateway.ts';
-import { HttpRequest, HttpResponse } from '../http-server.ts';
 import type { Contract, Operation } from './contract.ts';
 import { stopping } from './body.ts';
 import { Exchange } from './exchange.ts';
+import { expressApplication } from './express-application.ts';
 import type { OriginRule } from '../origin-rule.ts';
 import type { Handler, HandlerTable } from './handlers.ts';
 import { shapeFault } from './request-shape.ts';
@@ -144,10 +143,7 @@ export class RestDoor {
   }
 
   #routes(options: DoorOptions): (request: IncomingMessage, response: ServerResponse) => void {
-    const app = express();
-    // Express gives each request and response a prototype with methods that nothing here uses, and V8 forgets what it learned of
-    // their shapes: a change for the same one costs nothing.
-    Object.assign(app, { request: HttpRequest.prototype, response: HttpResponse.prototype });
+    const app = expressApplication();
     app.disable('x-powered-by');
     app.disable('etag');
     app.set('query parser', false);
@@ -166,7 +162,7 @@ export class RestDoor {
     app.use((error: unknown, request: unknown, _response: unknown, _next: unknown) => {
       this.#failed(error, (request as RestRequest).exchange);
     });
-    return (request, response) => app(request as never, response as never);
+    return app;
   }
 
   #failed(error: unknown, exchange: Exchange): void {

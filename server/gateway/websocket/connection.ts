@@ -6,7 +6,6 @@
 
 import type { Duplex } from 'node:stream';
 import { problem } from '@sluice/protocol/errors';
-import { WebSocket } from 'ws';
 import {
   WEBSOCKET_BUFFERED_BYTES_CUT,
   WEBSOCKET_BUFFERED_BYTES_MAX,
@@ -19,6 +18,7 @@ import { problemDocument } from '../error-mapping.ts';
 import type { GatewayContext } from '../gateway.ts';
 import type { OutgoingQueue } from '../outgoing-budget.ts';
 import type { FeedPiece } from '../record-feed.ts';
+import type { AnsweringWebSocket } from './answering-server.ts';
 import type { Channel } from './channel.ts';
 import type { RecordFrames } from './record-frame.ts';
 import type { SharedState } from './session.ts';
@@ -32,16 +32,6 @@ const CLOSE_TRY_LATER = 1013;
 const CONTROL_HEADER_BYTES = 6;
 /** Arrives with one read of the socket anyway. */
 const PARTIAL_BYTES_EASY = 16 * 1024;
-
-/** The answers of a turn are written at its end, and nothing may follow a close frame, whichever side it comes from. */
-export class AnsweringWebSocket extends WebSocket {
-  beforeClose: (() => void) | null = null;
-
-  override close(code?: number, reason?: string | Buffer): void {
-    this.beforeClose?.();
-    super.close(code, reason);
-  }
-}
 
 export interface ConnectionOptions {
   readonly context: GatewayContext;

@@ -5,20 +5,16 @@
 
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
-import { WebSocketServer } from 'ws';
-import {
-  WEBSOCKET_CHUNKS_MAX,
-  WEBSOCKET_DRAIN_MS_MAX,
-  WEBSOCKET_FRAGMENTS_MAX,
-  WEBSOCKET_MESSAGE_BYTES_MAX,
-} from '../../base/limits.ts';
+import { WEBSOCKET_DRAIN_MS_MAX } from '../../base/limits.ts';
 import type { VerbMetrics } from '../../base/metrics.ts';
 import type { GatewayContext, UpgradeDoor } from '../gateway.ts';
 import type { OriginRule } from '../origin-rule.ts';
 import { BuilderPool } from '../partition-batches.ts';
 import { PartitionChoice } from '../partition-choice.ts';
-import { AnsweringWebSocket, CLOSE_RESTART, Connection } from './connection.ts';
-import { judgeHandshake, refuseUpgrade, SUBPROTOCOL } from './handshake.ts';
+import type { AnsweringServer, AnsweringWebSocket } from './answering-server.ts';
+import { answeringServer } from './answering-server.ts';
+import { CLOSE_RESTART, Connection } from './connection.ts';
+import { judgeHandshake, refuseUpgrade } from './handshake.ts';
 import { RecordFrames } from './record-frame.ts';
 import { SendTurn } from '../send-turn.ts';
 import type { SharedState } from './session.ts';
@@ -30,16 +26,7 @@ export class WebSocketDoor implements UpgradeDoor {
   readonly #handshakes: VerbMetrics;
   readonly #frames = new RecordFrames();
   readonly #connections = new Set<Connection>();
-  readonly #server = new WebSocketServer({
-    noServer: true,
-    WebSocket: AnsweringWebSocket,
-    clientTracking: false,
-    perMessageDeflate: false,
-    maxPayload: WEBSOCKET_MESSAGE_BYTES_MAX,
-    maxFragments: WEBSOCKET_FRAGMENTS_MAX,
-    maxBufferedChunks: WEBSOCKET_CHUNKS_MAX,
-    handleProtocols: () => SUBPROTOCOL,
-  });
+  #server: AnsweringServer | null = null;
   #isDraining = false;
 
   constructor(context: GatewayContext, originRule: OriginRule) {
@@ -77,12 +64,13 @@ export class WebSocketDoor implements UpgradeDoor {
       refuseUpgrade(socket, refusal, this.#context.random.uuid());
       return;
     }
+    this.#server ??= answeringServer();
     this.#server.handleUpgrade(request, socket, head, webSocket => {
       const connection = new Connection({
         context: this.#context,
         shared: this.#shared,
         frames: this.#frames,
-        webSocket,
+        webSocket: webSocket as AnsweringWebSocket,
         socket,
       });
       this.#connections.add(connection);
