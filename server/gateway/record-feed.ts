@@ -231,6 +231,15 @@ export class RecordFeed {
   #positions: readonly FetchPosition[];
   #key: string;
   #isClosed = false;
+  /** The wait under way, which every piece of a live reader has: nothing of it is made anew each time. */
+  #step: Step | null = null;
+  #resolve: ((outcome: Result<KeyedPiece> | null) => void) | null = null;
+  #signal: AbortSignal | null = null;
+  readonly #settle: Settle = outcome => this.#waited(outcome);
+  readonly #leave = (): void => {
+    this.#step?.leave(this.#settle);
+    this.#waited(null);
+  };
 
   constructor(share: FormShare, positions: readonly FetchPosition[], onClose: (share: FormShare) => void) {
     this.#share = share;
@@ -251,7 +260,7 @@ export class RecordFeed {
   async next({ signal, demand }: NextPiece): Promise<Result<FeedPiece | null>> {
     if (signal.aborted) return NOTHING;
     const step = this.#share.step(this.#key, this.#positions);
-    const outcome = step.piece === null ? await waitFor(step, signal) : accepted(step.piece);
+    const outcome = step.piece === null ? await this.#wait(step, signal) : accepted(step.piece);
     if (outcome === null) return NOTHING;
     if (!outcome.ok) return outcome;
     const piece = outcome.value;
@@ -271,7 +280,29 @@ export class RecordFeed {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    this.#signal?.removeEventListener('abort', this.#leave);
     this.#onClose(this.#share);
+  }
+
+  /** Null when the signal ended it. */
+  #wait(step: Step, signal: AbortSignal): Promise<Result<KeyedPiece> | null> {
+    if (signal !== this.#signal) {
+      this.#signal?.removeEventListener('abort', this.#leave);
+      signal.addEventListener('abort', this.#leave);
+      this.#signal = signal;
+    }
+    return new Promise(resolve => {
+      this.#step = step;
+      this.#resolve = resolve;
+      step.wait(this.#settle);
+    });
+  }
+
+  #waited(outcome: Result<KeyedPiece> | null): void {
+    const resolve = this.#resolve;
+    this.#step = null;
+    this.#resolve = null;
+    resolve?.(outcome);
   }
 
   #take(piece: KeyedPiece): FeedPiece {
@@ -280,20 +311,6 @@ export class RecordFeed {
     return piece;
   }
 }
-
-const waitFor = (step: Step, signal: AbortSignal): Promise<Result<KeyedPiece> | null> =>
-  new Promise(resolve => {
-    const settle: Settle = outcome => {
-      signal.removeEventListener('abort', stop);
-      resolve(outcome);
-    };
-    const stop = (): void => {
-      step.leave(settle);
-      resolve(null);
-    };
-    signal.addEventListener('abort', stop, { once: true });
-    step.wait(settle);
-  });
 
 export class RecordFeeds {
   readonly broker: Broker;

@@ -56,6 +56,8 @@ export class Exchange {
   #abort: AbortController | null = null;
   #isClosed = false;
   #outgoing: OutgoingQueue | null = null;
+  /** Ends the latest write. */
+  #onGone: (() => void) | null = null;
 
   constructor(options: ExchangeOptions) {
     this.context = options.context;
@@ -184,16 +186,12 @@ export class Exchange {
     this.response.writeHead(status, headers);
   }
 
-  /** Resolves when the piece is with the kernel, or the client is gone. */
+  /** Resolves when the piece is with the kernel, or the client is gone. One at a time. */
   write(piece: Buffer): Promise<void> {
     return new Promise(resolve => {
-      const { response } = this;
-      const gone = (): void => resolve();
-      response.once('close', gone);
-      response.write(piece, () => {
-        response.off('close', gone);
-        resolve();
-      });
+      // One listener for all pieces (`closed`): a long stream writes thousands of them.
+      this.#onGone = resolve;
+      this.response.write(piece, () => resolve());
       if (this.#isClosed) resolve();
     });
   }
@@ -223,6 +221,7 @@ export class Exchange {
   closed(): void {
     this.#isClosed = true;
     this.#abort?.abort();
+    this.#onGone?.();
     this.#outgoing?.close();
     if (this.#reservedBytes > 0) this.context.bodyBudget.release(this.#reservedBytes);
     this.#reservedBytes = 0;
