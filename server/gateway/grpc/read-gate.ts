@@ -26,9 +26,27 @@ export interface ReadGate {
   cut(): void;
 }
 
-class GatedCall extends ServerInterceptingCall implements ReadGate {
+/**
+ * Takes no message once a status is on its way. grpc-js ends calls by itself (a message that cannot be read, a deadline) and
+ * does not tell the handler before the status is out; a message written meanwhile goes to a stream that has been ended,
+ * which then never sends the status, and the call stays open for ever on both sides.
+ */
+class EndingCall extends ServerInterceptingCall {
+  protected readonly below: ServerInterceptingCallInterface;
+
+  constructor(call: ServerInterceptingCallInterface) {
+    super(call);
+    this.below = call;
+  }
+
+  override sendMessage(message: unknown, callback: () => void): void {
+    if (streamBelow(this.below).writableEnded) callback();
+    else super.sendMessage(message, callback);
+  }
+}
+
+class GatedCall extends EndingCall implements ReadGate {
   readonly #gates: WeakMap<Metadata, ReadGate>;
-  readonly #below: ServerInterceptingCallInterface;
   #isHeld = false;
   #isWanted = false;
   #hasHeaders = false;
@@ -36,7 +54,6 @@ class GatedCall extends ServerInterceptingCall implements ReadGate {
   constructor(call: ServerInterceptingCallInterface, gates: WeakMap<Metadata, ReadGate>) {
     super(call);
     this.#gates = gates;
-    this.#below = call;
   }
 
   override start(listener: Listener): void {
@@ -80,7 +97,7 @@ class GatedCall extends ServerInterceptingCall implements ReadGate {
   }
 
   cut(): void {
-    streamBelow(this.#below).close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    streamBelow(this.below).close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
 }
 
@@ -88,7 +105,7 @@ export class ReadGates {
   readonly #gates = new WeakMap<Metadata, ReadGate>();
 
   readonly interceptor: ServerInterceptor = (method, call) =>
-    method.requestStream ? new GatedCall(call, this.#gates) : new ServerInterceptingCall(call);
+    method.requestStream ? new GatedCall(call, this.#gates) : new EndingCall(call);
 
   of(metadata: Metadata): ReadGate {
     const gate = this.#gates.get(metadata);
