@@ -146,9 +146,12 @@ export class LogReader {
     });
     let wanted = Math.max(limits.bytesMax, DISK_READ_BYTES_MIN);
     return files.use(segment.logPath, async (file): Promise<ReadOutcome> => {
+      // As it is before the read: the end may move meanwhile.
+      let { endOffset } = segment;
       while (position < segment.writtenBytes) {
+        ({ endOffset } = segment);
         const roomBytes = segment.writtenBytes - position;
-        const wish = { from, limits, expected, roomBytes };
+        const wish = { from, limits, expected, roomBytes, endOffset };
         const buffer = Buffer.allocUnsafeSlow(Math.min(wanted, roomBytes));
         const filled = await file.read(buffer, position);
         const taken = this.#takeBatches(buffer.subarray(0, filled), wish);
@@ -180,7 +183,11 @@ export class LogReader {
         if (taken.consumed > 0) expected = { baseOffset: taken.next };
         else wanted = Math.max(wanted * 2, taken.needed);
       }
-      return { kind: 'batches', batches: [] };
+      if (from >= Math.min(endOffset, limits.endMax) || !('baseOffset' in expected))
+        return { kind: 'batches', batches: [] };
+      const reason = `the batches end at offset ${expected.baseOffset} where the segment should reach ${endOffset}`;
+      const range = await this.#noteDamage(segment, file, { from: expected.baseOffset, position, reason });
+      return { kind: 'damaged', range };
     });
   }
 
@@ -193,6 +200,8 @@ export class LogReader {
       readonly expected: Expected;
       /** From the start of the piece to the end of what was written. */
       readonly roomBytes: number;
+      /** Of the segment: no batch of it reaches beyond. */
+      readonly endOffset: Offset;
     },
   ): Taken {
     const batches: Uint8Array[] = [];
@@ -223,8 +232,8 @@ export class LogReader {
       const epoch = readLeaderEpoch(piece, at);
       const isInPlace =
         'baseOffset' in expected ? baseOffset === expected.baseOffset : lastOffset === expected.lastOffset;
-      if (!isInPlace || !this.#view.epochs.fits(epoch, offset(baseOffset))) {
-        return ended('fault', `offset ${baseOffset} and epoch ${epoch} do not belong here`);
+      if (!isInPlace || lastOffset >= wish.endOffset || !this.#view.epochs.fits(epoch, offset(baseOffset))) {
+        return ended('fault', `offsets ${baseOffset} to ${lastOffset} and epoch ${epoch} do not belong here`);
       }
       if (lastOffset >= limits.endMax) return ended('limit', null);
       if (lastOffset >= from && lastOffset >= baseOffset) {

@@ -32,6 +32,8 @@ export interface ScanFrom {
   readonly endPosition: number;
   /** Which leader epoch belongs to which offset; null while that is what is being found out. */
   readonly epochs: EpochMap | null;
+  /** No batch reaches beyond it. Absent: where it ends is what is being found out. */
+  readonly endOffset?: number;
 }
 
 /** Where the scan ended: at a clean end, or at the first thing that is no batch in its place. */
@@ -55,7 +57,7 @@ export interface Scan {
 const judge = (
   buffer: Uint8Array,
   at: number,
-  expected: { readonly baseOffset: number; readonly epochs: EpochMap | null },
+  expected: { readonly baseOffset: number; readonly epochs: EpochMap | null; readonly endOffset: number },
 ): { readonly bytes: number } | { readonly needed: number } | { readonly fault: string } => {
   const inspection = inspectBatch(buffer, at, {
     bytesMax: STORED_BATCH_BYTES_MAX,
@@ -74,11 +76,16 @@ const judge = (
   if (expected.epochs !== null && !expected.epochs.fits(epoch, offset(baseOffset))) {
     return { fault: `leader epoch ${epoch} does not belong to offset ${baseOffset}` };
   }
+  const lastOffset = readLastOffset(buffer, at);
+  if (lastOffset >= expected.endOffset) {
+    return { fault: `last offset ${lastOffset} where the log goes on with ${expected.endOffset}` };
+  }
   return { bytes: inspection.byteLength };
 };
 
 export const scanBatches = async (file: DiskFile, from: ScanFrom, scan: Scan): Promise<ScanEnd> => {
   let { position, baseOffset: endOffset } = from;
+  const { epochs, endOffset: endMax = Number.MAX_SAFE_INTEGER } = from;
   let chunkBytes = CHUNK_BYTES;
   while (position < from.endPosition) {
     const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, from.endPosition - position));
@@ -88,7 +95,7 @@ export const scanBatches = async (file: DiskFile, from: ScanFrom, scan: Scan): P
     let fault: string | null = null;
     chunkBytes = CHUNK_BYTES;
     while (at < chunk.length) {
-      const verdict = judge(chunk, at, { baseOffset: endOffset, epochs: from.epochs });
+      const verdict = judge(chunk, at, { baseOffset: endOffset, epochs, endOffset: endMax });
       if ('fault' in verdict) {
         fault = verdict.fault;
         break;
@@ -140,7 +147,7 @@ export const scanOverDamage = async (
   const { endPosition, endOffset, epochs } = from;
   let { position, baseOffset } = from;
   for (;;) {
-    const end = await scanBatches(file, { position, baseOffset, endPosition, epochs }, scan);
+    const end = await scanBatches(file, { position, baseOffset, endPosition, endOffset, epochs }, scan);
     if (end.fault === null && end.endOffset >= endOffset) return end.endOffset;
     const behind =
       end.fault === null
