@@ -9,6 +9,7 @@
 
 import path from 'node:path';
 import { isTopicId, type TopicId, topicNameFault } from '@sluice/protocol/ids';
+import { PARTITIONS_PER_TOPIC_MAX } from '../base/limits.ts';
 import { StartRefusal } from '../base/start-refusal.ts';
 import { checkTopicConfig, type TopicConfig } from '../base/topic-config.ts';
 import type { Disk } from '../io/disk.ts';
@@ -43,6 +44,9 @@ export interface TopicCatalogue {
 
 const FILE_VERSION = 1;
 
+const isPartitionCount = (value: unknown): value is number =>
+  Number.isInteger(value) && (value as number) >= 1 && (value as number) <= PARTITIONS_PER_TOPIC_MAX;
+
 const parseImage = (file: string, text: string): CatalogueImage => {
   const refuse = (why: string): StartRefusal =>
     new StartRefusal('data-directory-damaged', `${file} ${why}. Restore it from a backup.`);
@@ -52,23 +56,24 @@ const parseImage = (file: string, text: string): CatalogueImage => {
   if (document.version !== FILE_VERSION)
     throw refuse(`has version ${String(document.version)} instead of ${FILE_VERSION}`);
   if (!Array.isArray(document.topics) || !Array.isArray(document.deleted)) throw refuse('lists no topics');
-  const named = (entry: Record<string, unknown>): DeletedTopic => {
-    const { name, id, partition_count: partitionCount } = entry;
+  const named = (entry: unknown): DeletedTopic => {
+    const { name, id, partition_count: partitionCount } = (entry ?? {}) as Record<string, unknown>;
     const isNamed = typeof name === 'string' && topicNameFault(name) === null;
-    if (!isNamed || typeof id !== 'string' || !isTopicId(id) || typeof partitionCount !== 'number') {
+    // Every partition is opened at a start.
+    if (!isNamed || typeof id !== 'string' || !isTopicId(id) || !isPartitionCount(partitionCount)) {
       throw refuse('holds an entry that is no topic');
     }
     return { name, id, partitionCount };
   };
   const topics = new Map<string, CatalogueTopic>();
   for (const entry of document.topics as Record<string, unknown>[]) {
+    const topic = named(entry);
     const config = checkTopicConfig((entry['config'] ?? {}) as Record<string, string>);
     if (!config.ok)
       throw refuse(`holds a topic with a setting that this broker does not know (${config.problem.detail})`);
-    const topic = named(entry);
     topics.set(topic.name, { ...topic, internal: entry['internal'] === true, config: config.value });
   }
-  return { topics, deleted: (document.deleted as Record<string, unknown>[]).map(named) };
+  return { topics, deleted: (document.deleted as unknown[]).map(named) };
 };
 
 const formatImage = (image: CatalogueImage): string => {

@@ -4,7 +4,10 @@
 //
 // Batches before the first entry belong to epoch 0.
 
-import type { LeaderEpoch, Offset } from '@sluice/protocol/ids';
+import { isOffset, type LeaderEpoch, type Offset } from '@sluice/protocol/ids';
+
+/** An int32 in every batch. */
+const EPOCH_MAX = 0x7fffffff;
 
 export interface EpochStart {
   readonly epoch: LeaderEpoch;
@@ -74,9 +77,14 @@ export class EpochMap {
     for (const line of lines.slice(0, -1)) {
       const match = /^(\d{1,10}) (\d{1,16})$/.exec(line);
       if (match === null) return null;
-      map.#entries.push({ epoch: Number(match[1]) as LeaderEpoch, startOffset: Number(match[2]) as Offset });
+      const [epoch, startOffset] = [Number(match[1]), Number(match[2])];
+      if (epoch > EPOCH_MAX || !isOffset(startOffset)) return null;
+      map.#entries.push({ epoch: epoch as LeaderEpoch, startOffset });
     }
-    const rises = map.#entries.every((entry, index) => index === 0 || entry.epoch > map.#entries[index - 1]!.epoch);
+    const rises = map.#entries.every((entry, index) => {
+      const before = map.#entries[index - 1];
+      return before === undefined || (entry.epoch > before.epoch && entry.startOffset >= before.startOffset);
+    });
     return rises ? map : null;
   }
 }

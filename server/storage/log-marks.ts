@@ -1,7 +1,8 @@
 // What a log keeps in the node's store: how far it was synced, where it starts, and what each sealed segment was when it was
-// sealed. Recovery judges the files by these marks.
+// sealed. Recovery judges the files by these marks. Throws StartRefusal for a mark that no broker writes.
 
 import { isOffset, type Offset, offset } from '@sluice/protocol/ids';
+import { StartRefusal } from '../base/start-refusal.ts';
 import type { NodeStore, StoreValue } from './node-store.ts';
 
 /** Everything below `endOffset`, up to `position` in the segment, was synced. */
@@ -32,15 +33,22 @@ export interface SealedMark {
   readonly latestOffset: number;
 }
 
+/** Lines of the store have a checksum: what is wrong in one was written so. */
+const refuse = (field: string): StartRefusal =>
+  new StartRefusal(
+    'data-directory-damaged',
+    `the store of the data directory (store-0, store-1) holds an entry with a wrong "${field}". Use the release of Sluice that wrote it, or restore both files from a backup.`,
+  );
+
 const numberAt = (value: StoreValue, field: string): number => {
   const found = value[field];
-  if (typeof found !== 'number') throw new RangeError(`the store holds no number "${field}"`);
-  return found;
+  if (!Number.isSafeInteger(found)) throw refuse(field);
+  return found as number;
 };
 
 const offsetAt = (value: StoreValue, field: string): Offset => {
   const found = numberAt(value, field);
-  if (!isOffset(found)) throw new RangeError(`the store holds no offset "${field}"`);
+  if (!isOffset(found)) throw refuse(field);
   return found;
 };
 
@@ -62,7 +70,8 @@ export class MarksView {
       leaderEpoch: numberAt(value, 'leaderEpoch'),
       endOffset: offsetAt(value, 'endOffset'),
       segment: offsetAt(value, 'segment'),
-      position: numberAt(value, 'position'),
+      // Both count bytes of a file.
+      position: offsetAt(value, 'position'),
       crc: numberAt(value, 'crc'),
       latestTimestamp: numberAt(value, 'latestTimestamp'),
       latestOffset: numberAt(value, 'latestOffset'),
@@ -83,7 +92,7 @@ export class MarksView {
     return {
       baseOffset,
       endOffset: offsetAt(value, 'endOffset'),
-      byteLength: numberAt(value, 'byteLength'),
+      byteLength: offsetAt(value, 'byteLength'),
       crc: numberAt(value, 'crc'),
       latestTimestamp: numberAt(value, 'latestTimestamp'),
       latestOffset: numberAt(value, 'latestOffset'),

@@ -37,6 +37,20 @@ const formatLine = (line: StoreLine): string => {
   return `${crc32c(Buffer.from(json)).toString(16).padStart(8, '0')} ${json}\n`;
 };
 
+/** Null for what no broker writes. */
+const readLine = (json: string): StoreLine | null => {
+  let line: unknown;
+  try {
+    line = JSON.parse(json);
+  } catch {
+    return null;
+  }
+  if (typeof line !== 'object' || line === null) return null;
+  const { n, k, v } = line as Record<string, unknown>;
+  if (!Number.isSafeInteger(n) || typeof k !== 'string' || typeof v !== 'object') return null;
+  return { n: n as number, k, v: v as StoreValue | null };
+};
+
 /** The good lines from the start on, and the position after the last of them. */
 const parseLines = (bytes: Uint8Array): { readonly lines: readonly StoreLine[]; readonly end: number } => {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -47,7 +61,9 @@ const parseLines = (bytes: Uint8Array): { readonly lines: readonly StoreLine[]; 
     if (end === -1 || end - at < 10) break;
     const json = buffer.subarray(at + 9, end);
     if (buffer.toString('latin1', at, at + 8) !== crc32c(json).toString(16).padStart(8, '0')) break;
-    lines.push(JSON.parse(json.toString('utf8')) as StoreLine);
+    const line = readLine(json.toString('utf8'));
+    if (line === null) break;
+    lines.push(line);
     at = end + 1;
   }
   return { lines, end: at };

@@ -1,6 +1,7 @@
 // The node's store: what was flushed outlives any crash, in at least one of two copies.
 
 import { describe, expect, test } from 'vitest';
+import { crc32c } from '@sluice/protocol/record';
 import type { Disk } from '../../server/io/disk.ts';
 import { DiskReserve } from '../../server/storage/disk-reserve.ts';
 import { NodeStore, type StoreValue } from '../../server/storage/node-store.ts';
@@ -55,6 +56,16 @@ describe('the node store', () => {
     store.set('k1', { a: 1 }, 64 * 1024 * 1024);
     await scheduler.advance(20);
     expect(stateOf(await open(crash(0)))).toEqual({ k1: { a: 1 } });
+  });
+
+  test('a line that no broker writes ends a copy, although its checksum fits', async () => {
+    const line = (json: string): string => `${crc32c(Buffer.from(json)).toString(16).padStart(8, '0')} ${json}\n`;
+    const good = line('{"n":1,"k":"k1","v":{"a":1}}');
+    for (const wrong of ['not json', '[]', '"x"', 'null', '{"n":"2","k":"k1","v":null}', '{"n":2,"k":5,"v":{}}']) {
+      const { disk, open } = makeWorld(wrong);
+      disk.plant('/store-0', Buffer.from(good + line(wrong) + line('{"n":3,"k":"k1","v":{"a":3}}')));
+      expect(stateOf(await open(disk.mount())), wrong).toEqual({ k1: { a: 1 } });
+    }
   });
 
   test('what was flushed outlives every crash; later changes may, each whole', async () => {
