@@ -4,6 +4,7 @@
 //                            ▲            │ lost                      │ all answered, or lost
 //                            └─ back-off ◀┴───────────────────────────┘       without users: idle
 //
+// What comes and is no frame ends the connection, as a loss.
 // Guarantees: at most 64 requests are unanswered. Every request is told exactly once how it ended: answered, or lost with
 // the connection. Whatever was given to a socket may have been handled; the link never sends anything again.
 
@@ -11,7 +12,7 @@ import { Backoff } from '../backoff.ts';
 import type { Timer } from '../clock.ts';
 import { SluiceError } from '../sluice-error.ts';
 import type { BrowserRuntime, Socket } from './runtime.ts';
-import type { Frame } from './wire.ts';
+import { readFrame, type Frame } from './wire.ts';
 
 export type Connection = 'connecting' | 'open' | 'lost';
 
@@ -132,9 +133,15 @@ export class SocketLink {
   }
 
   #received(text: string): void {
+    const frame = readFrame(text);
+    if (frame === null) {
+      const socket = this.#socket;
+      this.#lost('what came is no frame of a broker');
+      socket?.close();
+      return;
+    }
     // It works: the next loss is a new one.
     this.#backoff.reset();
-    const frame = JSON.parse(text) as Frame;
     if (frame.op === 'draining') {
       this.#state = 'finishing';
     } else if (frame.id !== undefined) {

@@ -40,6 +40,73 @@ export interface Frame {
   readonly problem?: ProblemDocument;
 }
 
+const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value);
+
+type IsIt = (value: unknown) => boolean;
+
+const isText: IsIt = value => typeof value === 'string';
+const isTextOrNull: IsIt = value => value === null || typeof value === 'string';
+const isWhole: IsIt = value => Number.isSafeInteger(value);
+/** What a record says of itself may be beyond 2^53. */
+const isTime: IsIt = value => Number.isInteger(value);
+const isBase64: IsIt = value =>
+  typeof value === 'string' && value.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(value);
+
+/** Members that are there are what they should be; those named in `needed` are there. */
+function isMade(members: Readonly<Record<string, IsIt>>, needed: readonly string[] = []): IsIt {
+  const checks = Object.entries(members).map(([name, isRight]) => ({ name, isRight, isNeeded: needed.includes(name) }));
+  return value => {
+    if (!isObject(value)) return false;
+    for (const { name, isRight, isNeeded } of checks) {
+      const found = value[name];
+      if (found === undefined ? isNeeded : !isRight(found)) return false;
+    }
+    return true;
+  };
+}
+
+const isListOf =
+  (isRight: IsIt): IsIt =>
+  value =>
+    Array.isArray(value) && value.every(isRight);
+
+const isHeader = isMade({ key: isText, value: isTextOrNull, value_base64: isBase64 }, ['key']);
+const isRecord = isMade(
+  {
+    partition: isWhole,
+    offset: isWhole,
+    timestamp: isTime,
+    key: isTextOrNull,
+    key_base64: isBase64,
+    value_text: isText,
+    value_base64: isBase64,
+    headers: isListOf(isHeader),
+  },
+  ['partition', 'offset', 'timestamp', 'headers'],
+);
+const isPlace = isMade({ partition: isWhole, offset: isWhole, timestamp: isTime, problem: isObject }, ['partition']);
+const isFrame = isMade({
+  op: isText,
+  id: isWhole,
+  subscription: isText,
+  offsets: isListOf(isPlace),
+  records: isListOf(isRecord),
+  cursor: isText,
+  problem: isObject,
+});
+
+/** Null for what no broker sends: something else may stand at its address. */
+export function readFrame(text: string): Frame | null {
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  return isFrame(parsed) ? (parsed as Frame) : null;
+}
+
 /** Members of every problem document; the rest are facts. */
 const FIXED = new Set(['type', 'title', 'status', 'detail', 'code', 'retriable', 'request_id', 'outcome']);
 

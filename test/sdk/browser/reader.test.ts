@@ -85,6 +85,30 @@ describe('a subscription', () => {
     expect(world.socket.ops('credit')).toEqual([{ op: 'credit', subscription: 's1', records: 2, bytes: 500 }]);
   });
 
+  test.each([
+    'no json',
+    'null',
+    '[]',
+    '{"op":"records","subscription":"s1","cursor":"c1","records":[null]}',
+    '{"op":"records","subscription":"s1","cursor":"c1","records":[{"partition":0,"offset":0,"timestamp":0}]}',
+    JSON.stringify(frame('c1', { ...record(0, 'x'), value_text: undefined, value_base64: '?' })),
+    '{"op":"error","subscription":"s1","problem":null}',
+  ])('%s is no frame: the connection is taken for lost', async text => {
+    const messages = iterate(sluice.reader({ topic }));
+    const next = messages.next();
+    world.socket.open();
+    subscribed(world.socket);
+    const [first] = world.sockets;
+    first!.receive(text);
+    expect(first!.isClosed).toBe(true);
+    await world.clock.advance(1_000);
+    expect(world.sockets).toHaveLength(2);
+    world.socket.open();
+    subscribed(world.socket);
+    world.socket.answer(frame('c1', record(0, 'one')));
+    expect(await next).toMatchObject({ offset: 0, value: 'one' });
+  });
+
   test('a refusal ends the loop; one for a passing reason is asked again', async () => {
     const messages = iterate(sluice.reader({ topic }));
     const next = messages.next();

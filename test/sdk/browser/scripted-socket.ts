@@ -30,7 +30,11 @@ export class ScriptedSocket implements Socket {
   }
 
   answer(frame: unknown): void {
-    this.#events.onText(JSON.stringify(frame));
+    this.receive(JSON.stringify(frame));
+  }
+
+  receive(text: string): void {
+    this.#events.onText(text);
   }
 
   cut(): void {
