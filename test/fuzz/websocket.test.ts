@@ -1,24 +1,17 @@
 // Whatever is sent to the WebSocket door, it answers as the contract says: never INTERNAL, never a crash, and it still works
-// afterwards. A failure prints its seed.
+// afterwards. How many frames, and which: fuzzed-broker.ts.
 
 import * as fc from 'fast-check';
 import { errorTable, isErrorCode } from '@sluice/protocol/errors';
-import { startBroker, type TestBroker } from 'sluice/testing';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { post, sendBytes } from '../integration/http-call.ts';
+import { sendBytes } from '../integration/http-call.ts';
 import type { Frame } from '../integration/web-socket-client.ts';
 import { TestSocket } from '../integration/web-socket-client.ts';
+import { FUZZ_TEST_MS, FuzzedBroker, NEVER, plan } from './fuzzed-broker.ts';
 
-const RUNS = Number(process.env['FUZZ_RUNS'] ?? 200);
-const LIMIT_MS = 15_000;
-/** What a broker under no load and with a sound disk may never answer. */
-const NEVER = new Set(['INTERNAL', 'STORAGE_FAILED', 'PARTITION_DAMAGED', 'DISK_FULL', 'CORRUPT_BATCH']);
-
-let broker: TestBroker;
+let broker: FuzzedBroker;
 beforeAll(async () => {
-  broker = await startBroker();
-  await post(broker.http, '/v1/topics', { name: 't', partition_count: 3 });
-  await post(broker.http, '/v1/topics/t/records', { records: [{ value: 1 }, { key: 'k', value_text: 'x' }] });
+  broker = await FuzzedBroker.start('WebSocket');
 });
 afterAll(() => broker.stop());
 
@@ -30,7 +23,7 @@ const judge = (frame: Frame): void => {
   const { code, status } = frame.problem!;
   if (!isErrorCode(code)) throw new Error(`not a code: ${code}`);
   expect(status).toBe(errorTable[code].http);
-  if (NEVER.has(code)) throw new Error(JSON.stringify(frame));
+  if (NEVER.has(code) || status >= 500) throw new Error(JSON.stringify(frame));
 };
 
 /** Behind everything before it, and the proof that the connection still works. */
@@ -101,26 +94,35 @@ const request = fc
     return `{${[`"op":${JSON.stringify(op)}`, `"id":${JSON.stringify(id)}`, ...fields].join()}}`;
   });
 
+const frame = fc.oneof(
+  request,
+  request,
+  fc.json(),
+  fc.string({ unit: 'binary', maxLength: 40 }).map(text => text.toWellFormed()),
+);
+const conversation = fc.array(frame, { minLength: 1, maxLength: 24, size: 'max' });
+
+const hold = async (frames: readonly string[]): Promise<void> => {
+  await using socket = await TestSocket.open(broker.http);
+  for (const text of frames) socket.send(text);
+  await stillWorks(socket);
+  for (const answer of socket.unread) judge(answer);
+};
+
 describe('the WebSocket door', () => {
-  it('answers any frames with frames that it knows', { timeout: 60_000 }, async () => {
-    const frame = fc.oneof(
-      request,
-      request,
-      fc.json(),
-      fc.string({ unit: 'binary', maxLength: 40 }).map(text => text.toWellFormed()),
-    );
+  it('answers any frames with frames that it knows', { timeout: FUZZ_TEST_MS }, async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(frame, { minLength: 1, maxLength: 12 }), async frames => {
-        await using socket = await TestSocket.open(broker.http);
-        for (const text of frames) socket.send(text);
-        await stillWorks(socket);
-        for (const answer of socket.unread) judge(answer);
+      fc.asyncProperty(fc.array(conversation, { minLength: 1, maxLength: 8, size: 'max' }), async conversations => {
+        await Promise.all(
+          conversations.map(frames => broker.timed('frames on a connection', frames.length, hold(frames))),
+        );
+        await broker.refillWhenGrown();
       }),
-      { numRuns: RUNS, interruptAfterTimeLimit: LIMIT_MS },
+      plan(50),
     );
   });
 
-  it('answers or closes on any bytes behind the handshake', { timeout: 60_000 }, async () => {
+  it('answers or closes on any bytes behind the handshake', { timeout: FUZZ_TEST_MS }, async () => {
     const { host } = new URL(broker.http);
     const handshake = Buffer.from(
       `GET /v1/ws HTTP/1.1\r\nHost: ${host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n` +
@@ -136,12 +138,42 @@ describe('the WebSocket door', () => {
     const noise = fc.uint8Array({ maxLength: 20 }).map(bytes => Buffer.from(bytes));
     await fc.assert(
       fc.asyncProperty(fc.array(fc.oneof(header, noise), { maxLength: 10 }), async pieces => {
-        const answer = await sendBytes(broker.http, Buffer.concat([handshake, ...pieces]), true);
+        const bytes = Buffer.concat([handshake, ...pieces]);
+        const answer = await broker.timed('bytes on a connection', 1, sendBytes(broker.http, bytes, true));
         expect(answer).toMatch(/^HTTP\/1.1 101 /);
       }),
-      { numRuns: RUNS, interruptAfterTimeLimit: LIMIT_MS },
+      plan(200),
     );
     await using socket = await TestSocket.open(broker.http);
     await stillWorks(socket);
+  });
+
+  it('answers or refuses any handshake', { timeout: FUZZ_TEST_MS }, async () => {
+    const lines = fc.record(
+      {
+        Host: fc.constantFrom(new URL(broker.http).host, 'evil.example', ''),
+        Connection: fc.constantFrom('Upgrade', 'upgrade, keep-alive', 'close', ''),
+        Upgrade: fc.constantFrom('websocket', 'WebSocket', 'h2c', 'websocket, h2c', ''),
+        'Sec-WebSocket-Version': fc.constantFrom('13', '8', '13, 8', 'x'),
+        'Sec-WebSocket-Key': fc.constantFrom('dGhlIHNhbXBsZSBub25jZQ==', 'x', '', 'AAAA'),
+        'Sec-WebSocket-Protocol': fc.constantFrom('sluice.v1.json', 'x', 'x, sluice.v1.json', ',', ''),
+        'Sec-WebSocket-Extensions': fc.constantFrom('permessage-deflate', 'x; y="', ''),
+        Origin: fc.constantFrom('https://evil.example', 'null', '://', broker.http),
+        'Content-Length': fc.constantFrom('0', '3', 'x'),
+      },
+      { requiredKeys: ['Host', 'Connection', 'Upgrade'], noNullPrototype: true },
+    );
+    const target = fc.constantFrom('/v1/ws', '/v1/ws?x=1', '/v1/ws/', '/v1/topics', '*');
+    const method = fc.constantFrom('GET', 'GET', 'GET', 'POST', 'HEAD');
+    await fc.assert(
+      fc.asyncProperty(method, target, lines, async (verb, at, headers) => {
+        const head = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
+        const bytes = `${verb} ${at} HTTP/1.1\r\n${head.join('')}\r\n`;
+        const answer = await broker.timed('a handshake', 1, sendBytes(broker.http, bytes, true));
+        // Nothing at all: what could be read in two ways is cut.
+        expect(answer).toMatch(/^(HTTP\/1\.1 (101|200|4\d\d) |$)/);
+      }),
+      plan(200),
+    );
   });
 });

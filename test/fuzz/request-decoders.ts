@@ -1,7 +1,4 @@
-// Every decoder that outside bytes reach, each with sound inputs to start from, and a run of mutated ones: what must hold is
-// that it answers, without throwing, within a bound of time.
-//
-// Input `n` of decoder `d` is a function of the seed, `d` and `n` alone, so that one input can be replayed.
+// The decoders that the bytes of requests reach.
 
 import { fromBinary, toBinary, create } from '@bufbuild/protobuf';
 import {
@@ -30,21 +27,7 @@ import { LineSplitter } from '../../server/gateway/rest/line-splitter.ts';
 import { parseTimestamp } from '../../server/gateway/timestamp-text.ts';
 import { readFrame } from '../../server/gateway/websocket/request.ts';
 import { offset, topicId } from '@sluice/protocol/ids';
-import { SeededRandom } from '../simulation/random.ts';
-
-export interface Decoder {
-  readonly name: string;
-  readonly sound: readonly Uint8Array[];
-  readonly decode: (bytes: Uint8Array) => unknown;
-}
-
-export interface FuzzFinding {
-  readonly decoder: string;
-  readonly seed: string;
-  readonly input: number;
-  readonly bytes: string;
-  readonly fault: string;
-}
+import type { Decoder } from './decoder-run.ts';
 
 const DECOMPRESSED_BYTES_MAX = 100_000;
 const LIMITS = { bytesMax: 100_000, verifyCrc: true };
@@ -80,7 +63,7 @@ const compressed = (codec: Codec): Decoder => ({
   decode: bytes => decompressSync(codec, bytes, DECOMPRESSED_BYTES_MAX),
 });
 
-export const decoders: readonly Decoder[] = [
+export const requestDecoders: readonly Decoder[] = [
   {
     name: 'batch',
     sound: CODECS.map(codec => encodeBatch(records, { codec })),
@@ -199,75 +182,4 @@ const message = <Message>(decode: () => Message): Message | null => {
     if (isRefusal || code === 'ERR_ENCODING_INVALID_ENCODED_DATA') return null;
     throw error;
   }
-};
-
-const INTERESTING = [0, 1, 0x7f, 0x80, 0xff, 0x22, 0x5b, 0x7b, 0x7d, 0x0a];
-
-/** A sound input with a few bytes changed, a part left out, doubled or moved, or bytes without any sense. */
-export const makeInput = (decoder: Decoder, random: SeededRandom): Uint8Array => {
-  if (random.chance(0.05)) return Uint8Array.from({ length: random.below(120) }, () => random.below(256));
-  let bytes = Uint8Array.from(random.pick(decoder.sound));
-  for (let edits = random.between(1, 4); edits > 0 && bytes.length > 0; edits--) {
-    const at = random.below(bytes.length);
-    switch (random.below(5)) {
-      case 0:
-        bytes[at] = random.below(256);
-        break;
-      case 1:
-        bytes[at] = random.pick(INTERESTING);
-        break;
-      case 2:
-        bytes[at]! ^= 1 << random.below(8);
-        break;
-      case 3:
-        bytes = bytes.slice(0, at);
-        break;
-      default: {
-        const end = Math.min(bytes.length, at + random.below(16));
-        bytes = Uint8Array.from([...bytes.subarray(0, end), ...bytes.subarray(at)]);
-      }
-    }
-  }
-  return bytes;
-};
-
-export interface FuzzOutcome {
-  readonly inputs: number;
-  readonly findings: readonly FuzzFinding[];
-  readonly slowest: FuzzFinding | null;
-  readonly slowestMs: number;
-}
-
-/** Runs `inputs` inputs over all decoders in turn, from number `from` on. */
-export const fuzzDecoders = (
-  all: readonly Decoder[],
-  plan: { readonly seed: string; readonly inputs: number; readonly from?: number },
-): FuzzOutcome => {
-  const findings: FuzzFinding[] = [];
-  let slowest: FuzzFinding | null = null;
-  let slowestMs = 0;
-  const from = plan.from ?? 0;
-  for (let input = from; input < from + plan.inputs; input++) {
-    const decoder = all[input % all.length]!;
-    const bytes = makeInput(decoder, new SeededRandom(`${plan.seed}/${decoder.name}/${input}`));
-    const finding = (fault: string): FuzzFinding => ({
-      decoder: decoder.name,
-      seed: plan.seed,
-      input,
-      bytes: Buffer.from(bytes).toString('hex'),
-      fault,
-    });
-    const startedMs = performance.now();
-    try {
-      decoder.decode(bytes);
-    } catch (error) {
-      findings.push(finding(String(error)));
-    }
-    const tookMs = performance.now() - startedMs;
-    if (tookMs > slowestMs) {
-      slowestMs = tookMs;
-      slowest = finding(`${tookMs.toFixed(1)} ms`);
-    }
-  }
-  return { inputs: plan.inputs, findings, slowest, slowestMs };
 };
