@@ -4,6 +4,7 @@ import { AdminClient } from './admin-client.ts';
 import type { Admin } from './admin.ts';
 import { ClusterMetadata } from './cluster-metadata.ts';
 import { Links } from './links.ts';
+import { OpenParts } from './open-parts.ts';
 import type { Producer, ProducerOptions } from './producer.ts';
 import type { Reader, ReaderOptions } from './reader.ts';
 import { realRuntime } from './real-defaults.ts';
@@ -37,9 +38,7 @@ export class Sluice implements AsyncDisposable {
   readonly #runtime: Runtime;
   readonly #links: Links;
   readonly #metadata: ClusterMetadata;
-  readonly #producers = new Set<{ drain(): Promise<void> }>();
-  readonly #readers = new Set<{ close(): void }>();
-  #isClosed = false;
+  readonly #parts = new OpenParts();
 
   /** `runtime` replaces clock, randomness and transport, for tests. */
   constructor(options: SluiceOptions, runtime?: Runtime) {
@@ -60,48 +59,41 @@ export class Sluice implements AsyncDisposable {
   producer<KI, KO, VI, VO>(
     options: ProducerOptions & { readonly topic: Topic<KI, KO, VI, VO> | string },
   ): Producer<KI, VI> {
-    this.#checkOpen();
-    const producer = new TopicProducer<KI, VI>(asTopic(options.topic), options, {
-      runtime: this.#runtime,
-      links: this.#links,
-      metadata: this.#metadata,
-      onEnded: ended => this.#producers.delete(ended),
-    });
-    this.#producers.add(producer);
-    return producer;
+    return this.#parts.producer(
+      onEnded =>
+        new TopicProducer<KI, VI>(asTopic(options.topic), options, {
+          runtime: this.#runtime,
+          links: this.#links,
+          metadata: this.#metadata,
+          onEnded,
+        }),
+    );
   }
 
   reader(options: ReaderOptions & { readonly topic: string }): Reader<Uint8Array, Uint8Array>;
   reader<KI, KO, VI, VO>(options: ReaderOptions & { readonly topic: Topic<KI, KO, VI, VO> }): Reader<KO, VO>;
   reader<KI, KO, VI, VO>(options: ReaderOptions & { readonly topic: Topic<KI, KO, VI, VO> | string }): Reader<KO, VO> {
-    this.#checkOpen();
     const topic = asTopic(options.topic) as unknown as Topic<unknown, KO, unknown, VO>;
-    const reader = new TopicReader<KO, VO>(topic, options, {
-      runtime: this.#runtime,
-      links: this.#links,
-      metadata: this.#metadata,
-      onEnded: ended => this.#readers.delete(ended),
-    });
-    this.#readers.add(reader);
-    return reader;
+    return this.#parts.reader(
+      onEnded =>
+        new TopicReader<KO, VO>(topic, options, {
+          runtime: this.#runtime,
+          links: this.#links,
+          metadata: this.#metadata,
+          onEnded,
+        }),
+    );
   }
 
   /** Ends the readers, drains the producers, then lets go of the connections. Rejects when a record was lost. */
-  async close(): Promise<void> {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    for (const reader of this.#readers) reader.close();
-    const drained = await Promise.allSettled([...this.#producers].map(producer => producer.drain()));
-    this.#metadata.close();
-    this.#links.close();
-    for (const result of drained) if (result.status === 'rejected') throw result.reason;
+  close(): Promise<void> {
+    return this.#parts.close(() => {
+      this.#metadata.close();
+      this.#links.close();
+    });
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
-  }
-
-  #checkOpen(): void {
-    if (this.#isClosed) throw new SluiceError('INVALID_REQUEST', 'the client is closed');
   }
 }

@@ -1,6 +1,7 @@
 // The client of a page: one WebSocket, REST beside it, and what is made from them.
 
 import type { Admin } from '../admin.ts';
+import { OpenParts } from '../open-parts.ts';
 import type { Producer } from '../producer.ts';
 import { SluiceError } from '../sluice-error.ts';
 import { asTopic, type Topic } from '../topic.ts';
@@ -37,9 +38,7 @@ export class Sluice implements AsyncDisposable {
   readonly #runtime: BrowserRuntime;
   readonly #rest: RestCaller;
   readonly #link: SocketLink;
-  readonly #producers = new Set<{ drain(): Promise<void> }>();
-  readonly #readers = new Set<{ close(): void }>();
-  #isClosed = false;
+  readonly #parts = new OpenParts();
 
   /** `runtime` replaces clock, randomness and network, for tests. */
   constructor(options: SluiceOptions = {}, runtime: BrowserRuntime = realRuntime) {
@@ -60,46 +59,39 @@ export class Sluice implements AsyncDisposable {
   producer<KI, KO, VI, VO>(
     options: ProducerOptions & { readonly topic: Topic<KI, KO, VI, VO> | string },
   ): Producer<KI, VI> {
-    this.#checkOpen();
-    const producer = new TopicProducer<KI, VI>(asTopic(options.topic), options, {
-      runtime: this.#runtime,
-      link: this.#link,
-      onEnded: ended => this.#producers.delete(ended),
-    });
-    this.#producers.add(producer);
-    return producer;
+    return this.#parts.producer(
+      onEnded =>
+        new TopicProducer<KI, VI>(asTopic(options.topic), options, {
+          runtime: this.#runtime,
+          link: this.#link,
+          onEnded,
+        }),
+    );
   }
 
   reader(options: ReaderOptions & { readonly topic: string }): Reader<Uint8Array, Uint8Array>;
   reader<KI, KO, VI, VO>(options: ReaderOptions & { readonly topic: Topic<KI, KO, VI, VO> }): Reader<KO, VO>;
   reader<KI, KO, VI, VO>(options: ReaderOptions & { readonly topic: Topic<KI, KO, VI, VO> | string }): Reader<KO, VO> {
-    this.#checkOpen();
     const topic = asTopic(options.topic) as unknown as Topic<unknown, KO, unknown, VO>;
-    const reader = new TopicReader<KO, VO>(topic, options, {
-      runtime: this.#runtime,
-      link: this.#link,
-      rest: this.#rest,
-      onEnded: ended => this.#readers.delete(ended),
-    });
-    this.#readers.add(reader);
-    return reader;
+    return this.#parts.reader(
+      onEnded =>
+        new TopicReader<KO, VO>(topic, options, {
+          runtime: this.#runtime,
+          link: this.#link,
+          rest: this.#rest,
+          onEnded,
+        }),
+    );
   }
 
   /** Ends the readers, drains the producers, then lets go of the connection. Rejects when a record was lost. */
-  async close(): Promise<void> {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    for (const reader of this.#readers) reader.close();
-    const drained = await Promise.allSettled([...this.#producers].map(producer => producer.drain()));
-    for (const result of drained) if (result.status === 'rejected') throw result.reason;
+  close(): Promise<void> {
+    // The link lets go of its connection when its last user has.
+    return this.#parts.close(() => {});
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
-  }
-
-  #checkOpen(): void {
-    if (this.#isClosed) throw new SluiceError('INVALID_REQUEST', 'the client is closed');
   }
 }
 
