@@ -19,7 +19,8 @@
 //
 // Format: https://github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md and lz4_Block_format.md beside it.
 
-import { PIECE_BYTES, malformed, tooLarge, type OpenedInflation, type Piecework } from './piecework.ts';
+import { BlockDeflation, BlockInflation } from './block-work.ts';
+import { malformed, tooLarge, type OpenedInflation, type Piecework } from './piecework.ts';
 import { LOOPED_BYTES, copyRepeat, plainBytes, repeatTable, slotOf, wordAt } from './repeat.ts';
 import { RunningXxhash32, xxhash32 } from './xxhash32.ts';
 
@@ -45,59 +46,42 @@ const LAST_REPEAT_BEFORE_END = 12;
 const LITERALS_AT_END = 5;
 const LONG = 15;
 
+const BROKEN_REPEAT = 'lz4: a repeat of bytes before its block';
+
 export function lz4Deflation(input: Uint8Array): Piecework {
-  return new Deflation(plainBytes(input));
+  return new Deflation(input);
 }
 
-class Deflation implements Piecework {
-  readonly fault = null;
-  readonly #input: Uint8Array;
-  readonly #buffer: Buffer;
-  readonly #target: Uint8Array;
-  #from = 0;
-  #at = WRITTEN_HEADER.length;
-
+class Deflation extends BlockDeflation {
   constructor(input: Uint8Array) {
-    this.#input = input;
     const blocks = Math.ceil(input.length / BLOCK_BYTES);
+    const headerBytes = WRITTEN_HEADER.length;
     // No block is longer than what it holds: it would be stored instead.
-    const bytesMax = WRITTEN_HEADER.length + blocks * LENGTH_BYTES + input.length + LENGTH_BYTES;
-    this.#buffer = Buffer.allocUnsafeSlow(bytesMax);
-    this.#target = plainBytes(this.#buffer);
-    this.#target.set(WRITTEN_HEADER);
+    const outputBytesMax = headerBytes + blocks * LENGTH_BYTES + input.length + LENGTH_BYTES;
+    super(input, { blockBytes: BLOCK_BYTES, headerBytes, outputBytesMax });
+    this.target.set(WRITTEN_HEADER);
   }
 
-  get output(): Uint8Array {
-    return this.#buffer.subarray(0, this.#at);
+  protected writeBlock(end: number): number {
+    const { from, at } = this;
+    const start = at + LENGTH_BYTES;
+    const compressedEnd = this.#compress(end);
+    const isStored = compressedEnd < 0;
+    if (isStored) this.target.set(this.input.subarray(from, end), start);
+    const length = isStored ? end - from : compressedEnd - start;
+    this.buffer.writeUInt32LE(isStored ? length + STORED : length, at);
+    return start + length;
   }
 
-  advance(): boolean {
-    const input = this.#input;
-    const pause = this.#from + PIECE_BYTES / 2;
-    while (this.#from < input.length && this.#from < pause) {
-      const end = Math.min(this.#from + BLOCK_BYTES, input.length);
-      const start = this.#at + LENGTH_BYTES;
-      const compressedEnd = this.#compress(end);
-      const isStored = compressedEnd < 0;
-      if (isStored) this.#target.set(input.subarray(this.#from, end), start);
-      const length = isStored ? end - this.#from : compressedEnd - start;
-      this.#buffer.writeUInt32LE(isStored ? length + STORED : length, this.#at);
-      this.#at = start + length;
-      this.#from = end;
-    }
-    if (this.#from < input.length) return true;
-    this.#buffer.writeUInt32LE(0, this.#at);
-    this.#at += LENGTH_BYTES;
-    return false;
+  protected writeEnd(): number {
+    return this.buffer.writeUInt32LE(0, this.at);
   }
 
   /** Writes the sequences of what stands before `end`; answers where they end, or -1 when they save nothing. */
   #compress(end: number): number {
-    const input = this.#input;
-    const target = this.#target;
-    const start = this.#from;
+    const { input, target, from: start } = this;
     const { table, shift } = repeatTable(end - start);
-    let at = this.#at + LENGTH_BYTES;
+    let at = this.at + LENGTH_BYTES;
     const atMax = at + (end - start);
     const repeatsEnd = end - LITERALS_AT_END;
     const positionMax = end - LAST_REPEAT_BEFORE_END;
@@ -284,74 +268,51 @@ function measured(input: Uint8Array, block: { readonly start: number; readonly e
 }
 
 /** Relies on every block having been measured. */
-class Inflation implements Piecework {
-  fault: string | null = null;
-  readonly output: Uint8Array;
-  readonly #input: Uint8Array;
-  readonly #target: Uint8Array;
+class Inflation extends BlockInflation {
   readonly #flags: number;
   readonly #blocks: BlockWalk;
   readonly #checksum: RunningXxhash32 | null;
-  /** The next sequence, and the end of its block; alike between two blocks. */
-  #from = 0;
-  #blockEnd = 0;
-  /** Where the next byte is written, and the first one that a repeat may fetch. */
-  #at = 0;
+  /** The first byte that a repeat may fetch. */
   #windowStart = 0;
 
   constructor(input: Uint8Array, frame: { readonly header: FrameHeader; readonly outputBytes: number }) {
-    this.#input = input;
-    this.output = Buffer.allocUnsafeSlow(frame.outputBytes);
-    this.#target = plainBytes(this.output);
+    super(input, frame.outputBytes);
     this.#flags = frame.header.flags;
     this.#blocks = new BlockWalk(input, frame.header);
-    this.#checksum = (this.#flags & FLAG_CONTENT_CHECKSUM) === 0 ? null : new RunningXxhash32(this.#target, 0);
+    this.#checksum = (this.#flags & FLAG_CONTENT_CHECKSUM) === 0 ? null : new RunningXxhash32(this.target, 0);
   }
 
-  advance(): boolean {
-    const pause = this.#from + this.#at + PIECE_BYTES;
-    while (this.#from + this.#at < pause) {
-      if (this.#from === this.#blockEnd && !this.#beginBlock()) return false;
-      if (this.#from < this.#blockEnd && !this.#sequences(pause)) {
-        return this.#broken('a repeat of bytes before its block');
-      }
-    }
-    this.#checksum?.take(this.#at);
-    return true;
+  protected override paused(): void {
+    this.#checksum?.take(this.at);
   }
 
   /** Stored blocks are done with by this alone. False at the end of the frame, and where a checksum fails. */
-  #beginBlock(): boolean {
+  protected beginBlock(): boolean {
     const blocks = this.#blocks;
-    const input = this.#input;
+    const { input } = this;
     if (!blocks.next()) {
-      if (this.#checksum === null || this.#checksum.digest(this.#at) === wordAt(input, blocks.start) >>> 0)
-        return false;
+      if (this.#checksum === null || this.#checksum.digest(this.at) === wordAt(input, blocks.start) >>> 0) return false;
       return this.#broken('the content fails its checksum');
     }
     const { start, end } = blocks;
     if ((this.#flags & FLAG_BLOCK_CHECKSUM) !== 0 && xxhash32(input, start, end) !== wordAt(input, end) >>> 0) {
       return this.#broken('a block fails its checksum');
     }
-    this.#blockEnd = end;
-    this.#from = start;
-    if ((this.#flags & FLAG_INDEPENDENT) !== 0) this.#windowStart = this.#at;
+    this.blockEnd = end;
+    this.from = start;
+    if ((this.#flags & FLAG_INDEPENDENT) !== 0) this.#windowStart = this.at;
     if (blocks.isStored) {
-      this.#target.set(input.subarray(start, end), this.#at);
-      this.#at += end - start;
-      this.#from = end;
+      this.target.set(input.subarray(start, end), this.at);
+      this.at += end - start;
+      this.from = end;
     }
     return true;
   }
 
-  /** Sequences up to the end of the block, or up to the pause. False for a distance that leads nowhere. */
-  #sequences(pause: number): boolean {
-    const input = this.#input;
-    const target = this.#target;
-    const blockEnd = this.#blockEnd;
+  protected readBlock(pause: number): string | null {
+    const { input, target, blockEnd } = this;
     const windowStart = this.#windowStart;
-    let from = this.#from;
-    let at = this.#at;
+    let { from, at } = this;
     while (from < blockEnd && from + at < pause) {
       const token = input[from++]!;
       let length = token >>> 4;
@@ -371,14 +332,14 @@ class Inflation implements Piecework {
         let more = 255;
         while (more === 255) length += more = input[from++]!;
       }
-      if (distance === 0 || distance > at - windowStart) return false;
+      if (distance === 0 || distance > at - windowStart) return BROKEN_REPEAT;
       if (length > LOOPED_BYTES) copyRepeat(target, { at, distance, length });
       else for (let index = 0; index < length; index++) target[at + index] = target[at + index - distance]!;
       at += length;
     }
-    this.#from = from;
-    this.#at = at;
-    return true;
+    this.from = from;
+    this.at = at;
+    return null;
   }
 
   #broken(detail: string): boolean {

@@ -16,7 +16,8 @@
 //
 // Format: https://github.com/google/snappy/blob/main/format_description.txt, and snappy-java's SnappyCodec.
 
-import { PIECE_BYTES, malformed, tooLarge, type OpenedInflation, type Piecework } from './piecework.ts';
+import { BlockDeflation, BlockInflation } from './block-work.ts';
+import { malformed, tooLarge, type OpenedInflation, type Piecework } from './piecework.ts';
 import { LOOPED_BYTES, copyRepeat, plainBytes, repeatTable, slotOf, wordAt } from './repeat.ts';
 
 const MAGIC = Uint8Array.of(0x82, 0x53, 0x4e, 0x41, 0x50, 0x50, 0x59, 0x00);
@@ -39,53 +40,37 @@ const BEST_ELEMENT = { output: 64, input: 3 };
 
 const BROKEN_ELEMENT = 'snappy: an element reaches out of its block';
 const BROKEN_REPEAT = 'snappy: a repeat of bytes before its block';
+const SHORT_BLOCK = 'snappy: a block is shorter than it promises';
 
 export function snappyDeflation(input: Uint8Array): Piecework {
-  return new Deflation(plainBytes(input));
+  return new Deflation(input);
 }
 
-class Deflation implements Piecework {
-  readonly fault = null;
-  readonly #input: Uint8Array;
-  readonly #buffer: Buffer;
-  readonly #target: Uint8Array;
-  #from = 0;
-  #at = FRAME_HEADER_BYTES;
-
+class Deflation extends BlockDeflation {
   constructor(input: Uint8Array) {
-    this.#input = input;
     const chunks = Math.ceil(input.length / CHUNK_BYTES);
-    const bytesMax = input.length + chunks * CHUNK_OVERHEAD_BYTES_MAX + CHUNK_SLACK_BYTES;
-    this.#buffer = Buffer.allocUnsafeSlow(FRAME_HEADER_BYTES + bytesMax);
-    this.#target = plainBytes(this.#buffer);
-    this.#target.set(MAGIC);
-    this.#buffer.writeInt32BE(VERSION, 8);
-    this.#buffer.writeInt32BE(VERSION, 12);
+    const outputBytesMax = FRAME_HEADER_BYTES + input.length + chunks * CHUNK_OVERHEAD_BYTES_MAX + CHUNK_SLACK_BYTES;
+    super(input, { blockBytes: CHUNK_BYTES, headerBytes: FRAME_HEADER_BYTES, outputBytesMax });
+    this.target.set(MAGIC);
+    this.buffer.writeInt32BE(VERSION, 8);
+    this.buffer.writeInt32BE(VERSION, 12);
   }
 
-  get output(): Uint8Array {
-    return this.#buffer.subarray(0, this.#at);
+  protected writeBlock(end: number): number {
+    const blockEnd = this.#compress(end);
+    this.buffer.writeInt32BE(blockEnd - this.at - LENGTH_BYTES, this.at);
+    return blockEnd;
   }
 
-  advance(): boolean {
-    const pause = this.#from + PIECE_BYTES / 2;
-    while (this.#from < this.#input.length && this.#from < pause) {
-      const end = Math.min(this.#from + CHUNK_BYTES, this.#input.length);
-      const lengthAt = this.#at;
-      this.#at = this.#compress(end);
-      this.#buffer.writeInt32BE(this.#at - lengthAt - LENGTH_BYTES, lengthAt);
-      this.#from = end;
-    }
-    return this.#from < this.#input.length;
+  protected writeEnd(): number {
+    return this.at;
   }
 
   /** Writes the block of what stands before `end`; answers where it ends. */
   #compress(end: number): number {
-    const input = this.#input;
-    const target = this.#target;
-    const start = this.#from;
+    const { input, target, from: start } = this;
     const { table, shift } = repeatTable(end - start);
-    const bodyAt = putPreamble(target, this.#at + LENGTH_BYTES, end - start);
+    const bodyAt = putPreamble(target, this.at + LENGTH_BYTES, end - start);
     let at = bodyAt;
     let literal = start;
     let position = start;
@@ -244,59 +229,32 @@ class BlockWalk {
   }
 }
 
-class Inflation implements Piecework {
-  fault: string | null = null;
-  readonly output: Uint8Array;
-  readonly #input: Uint8Array;
-  readonly #target: Uint8Array;
+class Inflation extends BlockInflation {
   readonly #blocks: BlockWalk;
-  /** The next element, and the end of its block; alike between two blocks. */
-  #from = 0;
-  #blockEnd = 0;
-  /** Where the next byte is written, and where those of the block begin and end. */
-  #at = 0;
+  /** Where the bytes of the block begin and end. */
   #targetStart = 0;
   #targetEnd = 0;
 
   constructor(input: Uint8Array, outputBytes: number) {
-    this.#input = input;
-    this.output = Buffer.allocUnsafeSlow(outputBytes);
-    this.#target = plainBytes(this.output);
+    super(input, outputBytes);
     this.#blocks = new BlockWalk(input);
   }
 
-  advance(): boolean {
-    const pause = this.#from + this.#at + PIECE_BYTES;
-    while (this.#from + this.#at < pause) {
-      if (this.#from === this.#blockEnd && !this.#beginBlock()) return false;
-      this.fault = this.#elements(pause);
-      if (this.fault === null && this.#from === this.#blockEnd && this.#at !== this.#targetEnd) {
-        this.fault = 'snappy: a block is shorter than it promises';
-      }
-      if (this.fault !== null) return false;
-    }
-    return true;
-  }
-
-  #beginBlock(): boolean {
+  protected beginBlock(): boolean {
     const blocks = this.#blocks;
     if (!blocks.next()) return false;
-    this.#from = blocks.start;
-    this.#blockEnd = blocks.end;
-    this.#targetStart = this.#at;
-    this.#targetEnd = this.#at + blocks.outputBytes;
+    this.from = blocks.start;
+    this.blockEnd = blocks.end;
+    this.#targetStart = this.at;
+    this.#targetEnd = this.at + blocks.outputBytes;
     return true;
   }
 
-  /** Elements up to the end of the block, or up to the pause. Answers what is wrong. */
-  #elements(pause: number): string | null {
-    const input = this.#input;
-    const target = this.#target;
-    const blockEnd = this.#blockEnd;
+  protected readBlock(pause: number): string | null {
+    const { input, target, blockEnd } = this;
     const targetStart = this.#targetStart;
     const targetEnd = this.#targetEnd;
-    let from = this.#from;
-    let at = this.#at;
+    let { from, at } = this;
     while (from < blockEnd && from + at < pause) {
       const tag = input[from++]!;
       const kind = tag & 3;
@@ -332,9 +290,9 @@ class Inflation implements Piecework {
       else for (let index = 0; index < length; index++) target[at + index] = target[at + index - distance]!;
       at += length;
     }
-    this.#from = from;
-    this.#at = at;
-    return null;
+    this.from = from;
+    this.at = at;
+    return from === blockEnd && at !== targetEnd ? SHORT_BLOCK : null;
   }
 }
 
