@@ -39,12 +39,11 @@ test('holds what a Map holds, in the order of keys', () => {
       expect([...map.values()]).toEqual(sorted(model).map(([, value]) => value));
       expect([...map.entriesFrom(from)]).toEqual(sorted(model).filter(([key]) => key >= from));
       expect(map.size).toBe(model.size);
-      for (let key = 0; key <= 300; key++) {
-        expect(map.get(key)).toBe(model.get(key));
-        expect(map.has(key)).toBe(model.has(key));
-      }
+      const all = Array.from({ length: 301 }, (_, key) => key);
+      expect(all.map(key => map.get(key))).toEqual(all.map(key => model.get(key)));
+      expect(all.map(key => map.has(key))).toEqual(all.map(key => model.has(key)));
     }),
-    { numRuns: 100 },
+    { numRuns: 50 },
   );
 });
 
@@ -54,10 +53,7 @@ test('is emptied in any order, and filled again', () => {
     fc.property(fc.oneof(fc.constant(keys), fc.shuffledSubarray(keys, { minLength: 250 })), removed => {
       let map = SortedMap.empty<number, number>();
       for (const key of keys) map = map.with(key, key);
-      for (const key of removed) {
-        map = map.without(key);
-        expect(map.has(key)).toBe(false);
-      }
+      for (const key of removed) map = map.without(key);
       const left = keys.filter(key => !removed.includes(key)).map(key => [key, key]);
       expect([...map.entries()]).toEqual(left);
       expect([...map.differences(SortedMap.empty())].map(({ key }) => key)).toEqual(left.map(([key]) => key));

@@ -200,6 +200,7 @@ describe('any history of commands', () => {
           checkInvariants(world.image);
         }
       }),
+      { numRuns: 60 },
     );
   });
 

@@ -9,7 +9,11 @@ import {
   toBinary,
 } from '@sluice/protocol/cluster';
 import { nodeId } from '@sluice/protocol/ids';
-import { SNAPSHOT_CHUNK_BYTES_MAX } from '../../../server/base/limits.ts';
+import {
+  PARTITIONS_PER_TOPIC_MAX,
+  REPLICATION_FACTOR_MAX,
+  SNAPSHOT_CHUNK_BYTES_MAX,
+} from '../../../server/base/limits.ts';
 import { ClusterState } from '../../../server/state/cluster/cluster-state.ts';
 import { emptyImage } from '../../../server/state/cluster/image.ts';
 import { allocateProducerIds } from '../../../server/state/cluster/producer-ids.ts';
@@ -17,7 +21,7 @@ import { drainBroker } from '../../../server/state/cluster/registration.ts';
 import { acknowledgeRemoval } from '../../../server/state/cluster/removal.ts';
 import { decodeSnapshot, encodeSnapshot, SnapshotDecoder } from '../../../server/state/cluster/snapshot.ts';
 import { deleteTopic } from '../../../server/state/cluster/topic-change.ts';
-import { ClusterWorld, plain, startOf } from './cluster-world.ts';
+import { ClusterWorld, plain, replicaOf, startOf, topicIdOf } from './cluster-world.ts';
 
 /** A state with something of everything in it. */
 const fullWorld = (): ClusterWorld => {
@@ -60,29 +64,44 @@ describe('a snapshot', () => {
     expect(plain(copy.image)).toEqual(plain(world.image));
   });
 
-  test('of a large cluster comes in chunks that fit, each taken by itself', () => {
-    const world = ClusterWorld.ofCount(15);
-    for (const name of ['a', 'b', 'c']) world.topic(name, { partitions: 6_000, factor: 15 });
-    for (let index = 0; index < 2_000; index++) world.topic(`small-${index}`);
+  test('of much comes in chunks that fit, each taken by itself', () => {
+    let { deletedTopics } = fullWorld().image;
+    for (let index = 0; index < 4_000; index++) {
+      const deleted = { topicId: topicIdOf(1_000 + index), name: 't'.repeat(249), partitionCount: 1 };
+      deletedTopics = deletedTopics.with(deleted.topicId, { ...deleted, waitingFor: [nodeId(1), nodeId(7)] });
+    }
+    const image = { ...fullWorld().image, deletedTopics };
     const decoder = new SnapshotDecoder();
     const sizes: number[] = [];
-    for (const chunk of encodeSnapshot(world.image)) {
-      expect(sizes.length === 0 || decoder.finish().ok).toBe(sizes.length === 0);
+    for (const chunk of encodeSnapshot(image)) {
+      expect(decoder.finish().ok).toBe(false);
       expect(decoder.take(chunk).ok).toBe(true);
       sizes.push(chunk.length);
     }
-    expect(sizes.length).toBeGreaterThan(1);
+    expect(sizes.length).toBeGreaterThan(2);
     expect(Math.max(...sizes)).toBeLessThanOrEqual(SNAPSHOT_CHUNK_BYTES_MAX);
     // No entry here is larger than a quarter of a chunk, so all but the last are well filled.
     expect(Math.min(...sizes.slice(0, -1))).toBeGreaterThan(SNAPSHOT_CHUNK_BYTES_MAX / 2);
     const finished = decoder.finish();
-    expect(finished.ok && plain(finished.value)).toEqual(plain(world.image));
+    expect(finished.ok && plain(finished.value)).toEqual(plain(image));
   });
 
-  test('of the largest topic that can be fits into one chunk', () => {
-    const world = ClusterWorld.ofCount(15);
-    world.topic('t'.repeat(249), { partitions: 10_000, factor: 15 });
-    expect(plain(taken(encodeSnapshot(world.image)))).toEqual(plain(world.image));
+  test('of the largest topics that can be fits too', () => {
+    const nodes = Array.from({ length: REPLICATION_FACTOR_MAX }, (_, index) => index + 1);
+    const { state } = ClusterWorld.ofCount(nodes.length);
+    const replicas = nodes.map(replicaOf);
+    const partitions = Array.from({ length: PARTITIONS_PER_TOPIC_MAX }, () => ({ replicas }));
+    for (const letter of ['a', 'b', 'c', 'd']) {
+      const name = letter.repeat(249);
+      const topicId = topicIdOf(letter.charCodeAt(0));
+      const shape = { internal: false, replicationFactor: REPLICATION_FACTOR_MAX, config: {}, partitions };
+      state.replay({ kind: 'topic-created', topicId, name, ...shape });
+    }
+    const chunks = [...encodeSnapshot(state.image)];
+    expect(Math.max(...chunks.map(chunk => chunk.length))).toBeLessThanOrEqual(SNAPSHOT_CHUNK_BYTES_MAX);
+    expect(chunks.length).toBe(2);
+    const again = [...encodeSnapshot(taken(chunks))];
+    expect(again.map((chunk, index) => Buffer.compare(chunk, chunks[index]!))).toEqual([0, 0]);
   });
 });
 
