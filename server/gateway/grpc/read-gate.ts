@@ -79,9 +79,10 @@ class GatedCall extends EndingCall implements ReadGate {
   }
 
   override sendMessage(message: Message | Encoded, sent: () => void): void {
+    const stream = streamBelow(this.below);
     // Before the first message grpc-js calls this for itself.
-    if (!this.#hasHeaders) this.sendMetadata(new Metadata());
-    if (isEncoded(message)) writeMessage(streamBelow(this.#below), message.pieces(), sent);
+    if (!this.#hasHeaders && !stream.writableEnded) this.sendMetadata(new Metadata());
+    if (isEncoded(message) && !stream.writableEnded) writeMessage(stream, message.pieces(), sent);
     else super.sendMessage(message, sent);
   }
 
