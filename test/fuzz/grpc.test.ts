@@ -52,11 +52,11 @@ const methods: readonly DescMethod[] = Object.values(services)
   .filter(each => typeof each === 'object' && 'kind' in each && (each as { kind: string }).kind === 'service')
   .flatMap(service => (service as DescService).methods);
 
-/** What stands in the documents, read as text. */
+/** What stands in the documents, read as text. What brokers say to each other has a port of its own (test/io/peer-link.test.ts). */
 const documentedPaths = (): string[] => {
   const root = new URL('../../proto/', import.meta.url);
   return readdirSync(root, { recursive: true, encoding: 'utf8' })
-    .filter(name => name.endsWith('.proto') && !name.includes('node_modules'))
+    .filter(name => name.endsWith('.proto') && !name.includes('node_modules') && !name.startsWith('sluice/internal/'))
     .flatMap(name => {
       const source = readFileSync(new URL(name, root), 'utf8');
       const packageName = /^package ([\w.]+);/m.exec(source)?.[1];
