@@ -3,7 +3,7 @@ import { LogShape } from '../../server/raft/log-shape.ts';
 import { RaftGroup } from '../../server/raft/raft-group.ts';
 import { Walk, type WalkReport } from './walk.ts';
 
-const [first = '0', count = '100', steps = '1000'] = process.argv.slice(2);
+const [first = '0', count = '100', steps = '2000'] = process.argv.slice(2);
 const totals = new Map<keyof WalkReport, number>();
 let failed = 0;
 for (let seed = Number(first); seed < Number(first) + Number(count); seed++) {

@@ -6,7 +6,7 @@ import { LogShape } from '../../server/raft/log-shape.ts';
 import { RaftGroup } from '../../server/raft/raft-group.ts';
 import { Walk, type WalkReport } from './walk.ts';
 
-const WALKS = Number(process.env['SLUICE_RAFT_WALKS'] ?? 200);
+const WALKS = Number(process.env['SLUICE_RAFT_WALKS'] ?? 100);
 const core = { RaftGroup, LogShape };
 
 describe('a group of replicas under every kind of trouble', () => {

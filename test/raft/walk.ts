@@ -27,11 +27,7 @@ export interface Core {
 }
 
 /** A driver that does not keep its part of the bargain. */
-export type DriverFault =
-  | 'log notice before the sync'
-  | 'store notice before the sync'
-  | 'old generation believed'
-  | 'configuration batches not looked for';
+export type DriverFault = 'log notice before the sync' | 'store notice before the sync';
 
 export interface WalkOptions {
   readonly seed: string;
@@ -53,17 +49,18 @@ export interface WalkReport {
   readonly naps: number;
 }
 
-const SETTINGS: RaftSettings = {
-  electionTicks: 5,
+const settingsOf = (random: SeededRandom): RaftSettings => ({
+  electionTicks: random.between(3, 6),
   heartbeatTicks: 2,
-  appendBytesMax: 40,
-  inFlightBytesMax: 80,
+  // A small one sends batches one by one, so that every point is once the end of a request.
+  appendBytesMax: random.pick([6, 20, 40]),
+  inFlightBytesMax: random.pick([20, 80]),
   uncommittedBytesMax: 200,
   lagTicksMax: 16,
   mayLoseWrites: false,
-};
+});
 
-const STEPS = 1_000;
+const STEPS = 2_000;
 /** Enough for a few elections, a snapshot and a change to be finished, each after the one before. */
 const HEALING_ROUNDS = 400;
 
@@ -106,8 +103,10 @@ export class Walk {
   readonly #members = new Map<ReplicaId, Member>();
   readonly #truth = new Truth();
   readonly #weather: Weather;
+  readonly #settings: RaftSettings;
   readonly #cutLinks = new Set<string>();
   #network: Message[] = [];
+  readonly #room: number;
   #token = 0;
   #count = { terms: 0, snapshots: 0, crashes: 0, changes: 0, cuts: 0, reads: 0, naps: 0 };
 
@@ -115,20 +114,22 @@ export class Walk {
     this.#options = options;
     const random = new SeededRandom(options.seed);
     this.#random = random;
+    this.#settings = settingsOf(random);
+    this.#room = random.pick([8, 20, 50]);
     const some = (most: number): number => (random.chance(0.35) ? 0 : random.fraction() * most);
     this.#weather = {
       loss: some(0.25),
       repeat: some(0.2),
       disorder: some(1),
-      crash: some(0.02),
+      crash: some(0.03),
       cut: some(0.02),
-      change: some(0.06),
+      change: some(0.3),
       drop: some(0.05),
       compact: some(0.1),
       transfer: some(0.03),
       nap: some(0.05),
       laziness: some(0.6),
-      haste: 0.02 + random.fraction() * 0.1,
+      haste: 0.04 + random.fraction() * 0.2,
     };
     const ids = Array.from({ length: random.pick([1, 2, 3, 3, 3, 4, 5]) }, (_, index) => replica(index + 1));
     const voters = ids.slice(0, random.chance(0.7) ? ids.length : random.between(1, ids.length));
@@ -203,6 +204,12 @@ export class Walk {
     this.#receive(message);
   }
 
+  #transmit(message: Message): void {
+    this.#network.push(message);
+    // A network that is fuller than this only delivers what nobody waits for any more.
+    if (this.#network.length > this.#room) this.#network.splice(this.#random.below(this.#network.length), 1);
+  }
+
   #receive(message: Message): void {
     const member = this.#members.get(message.to);
     if (member !== undefined) this.#input(member, group => group.step(message));
@@ -235,12 +242,12 @@ export class Walk {
     }
     for (const message of ready.send) {
       this.#truth.sent(message, { disk: member.log.disk, memory: member.log.memory, saved: member.store.saved });
-      this.#network.push(message);
+      this.#transmit(message);
     }
     member.orders.push(...ready.replicate);
     for (const { snapshot } of ready.snapshots) {
       this.#count.snapshots++;
-      this.#network.push(snapshot);
+      this.#transmit(snapshot);
       member.snapshotsEnding.push({ to: snapshot.to, isDone: this.#random.chance(0.8) });
     }
     if (ready.commit !== null) this.#truth.committed(member.id, { commit: ready.commit, log: member.log.memory });
@@ -327,13 +334,7 @@ export class Walk {
   }
 
   #notify(member: Member): void {
-    for (const notice of member.notices.splice(0)) {
-      const isBelieved = this.#options.driverFault === 'old generation believed';
-      if (!isBelieved) member.group?.durable(notice);
-      else if (!isBefore(member.log.memory.end, notice.position)) {
-        member.group?.durable({ ...notice, generation: member.log.generation });
-      }
-    }
+    for (const notice of member.notices.splice(0)) member.group?.durable(notice);
   }
 
   #fill(member: Member): void {
@@ -347,7 +348,7 @@ export class Walk {
       const isFailed = batches.length === 0 || this.#random.chance(0.05);
       if (isFailed) group.unreadable(order);
       const append = isFailed ? null : group.fill(order, batches);
-      if (append !== null) this.#network.push(append);
+      if (append !== null) this.#transmit(append);
     }
     this.#settle(member);
   }
@@ -472,19 +473,19 @@ export class Walk {
     member.snapshotsEnding = [];
     // The links of the others notice.
     for (const other of this.#members.values()) if (other.group?.leader === member.id) other.group.wake();
+    if (this.#random.chance(0.5)) this.#start(member);
   }
 
   #start(member: Member): void {
     const { saved } = member.store;
     const { disk } = member.log;
-    const isForgetful = this.#options.driverFault === 'configuration batches not looked for';
     member.group = new this.#options.core.RaftGroup({
       self: member.id,
-      settings: SETTINGS,
+      settings: this.#settings,
       fraction: () => this.#random.fraction(),
       saved,
       shape: new this.#options.core.LogShape(disk.shape(member.log.generation)),
-      found: isForgetful ? [] : disk.configurations(),
+      found: disk.configurations(),
       condition: { kind: 'sound' },
     });
     // Versions begin anew with each start.
@@ -499,11 +500,16 @@ export class Walk {
       this.#cutLinks.clear();
       return;
     }
-    const [from, to] = random.shuffled([...this.#members.keys()]);
-    if (from === undefined || to === undefined) return;
-    this.#cutLinks.add(`${from}>${to}`);
-    if (random.chance(0.5)) this.#cutLinks.add(`${to}>${from}`);
-    if (random.chance(0.3)) for (const id of this.#members.keys()) this.#cutLinks.add(`${from}>${id}`);
+    const ids = random.shuffled([...this.#members.keys()]);
+    const leader = ids.find(id => this.#members.get(id)?.group?.role === 'leader');
+    const one = random.chance(0.5) ? leader : ids[0];
+    if (one === undefined) return;
+    const isDeaf = random.chance(0.6);
+    const isMute = !isDeaf || random.chance(0.5);
+    for (const other of random.chance(0.6) ? ids : ids.slice(0, 2)) {
+      if (isDeaf) this.#cutLinks.add(`${other}>${one}`);
+      if (isMute) this.#cutLinks.add(`${one}>${other}`);
+    }
   }
 
   // ---- Judging
