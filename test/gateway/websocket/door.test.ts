@@ -14,34 +14,13 @@ import { OutgoingBudget } from '../../../server/gateway/outgoing-budget.ts';
 import { OriginRule } from '../../../server/gateway/origin-rule.ts';
 import { RecordFeeds } from '../../../server/gateway/record-feed.ts';
 import { WebSocketDoor } from '../../../server/gateway/websocket/door.ts';
-import type { Clock } from '../../../server/io/clock.ts';
 import { realClock } from '../../../server/io/real/clock.ts';
 import { realRandom } from '../../../server/io/real/random.ts';
 import { TestSocket } from '../../integration/web-socket-client.ts';
+import { TurnedClock } from '../turned-clock.ts';
 
 const BUDGET_BYTES = 1_000_000;
 const PING_MS = 20_000;
-
-/** Timers run when they are told to; everything else is real. */
-class TurnedClock implements Clock {
-  private due: { readonly delayMs: number; readonly action: () => void }[] = [];
-  wallMs = (): number => realClock.wallMs();
-  monotonicMs = (): number => realClock.monotonicMs();
-  defer = (action: () => void): void => realClock.defer(action);
-
-  schedule(delayMs: number, action: () => void): { cancel(): void } {
-    const entry = { delayMs, action };
-    this.due.push(entry);
-    return { cancel: () => (this.due = this.due.filter(other => other !== entry)) };
-  }
-
-  /** Runs what was scheduled with this delay. */
-  elapse(delayMs: number): void {
-    const now = this.due.filter(entry => entry.delayMs === delayMs);
-    this.due = this.due.filter(entry => entry.delayMs !== delayMs);
-    for (const { action } of now) action();
-  }
-}
 
 let broker: TestBroker;
 let clock: TurnedClock;
