@@ -243,9 +243,12 @@ export const PEER_SETTLED_MS = 2_000;
 /** So many lines about refused peers in that time: a stranger at the port must not fill the log. */
 export const PEER_REFUSAL_LINES_MAX = 20;
 export const PEER_REFUSAL_LOG_MS = 60_000;
-/** A control lane is asked for a sign of life this often and given up this much later: together within an election timeout. */
-export const PEER_CONTROL_KEEPALIVE_MS = 300;
-export const PEER_CONTROL_KEEPALIVE_TIMEOUT_MS = 700;
-/** The other lanes, and the listener's side: a sign of life may stand behind megabytes on a slow link. */
+/**
+ * How often the ends of a control lane look whether something came since they looked last, and after how many times in vain the
+ * other end is given up: within an election timeout. Looks are counted, not time, so that a stall here kills nobody.
+ */
+export const PEER_PING_MS = 300;
+export const PEER_SILENT_LOOKS_MAX = 3;
+/** Connections of the other lanes, which may be lost alone: a sign of life may stand behind megabytes on a slow link. */
 export const PEER_KEEPALIVE_MS = 5_000;
 export const PEER_KEEPALIVE_TIMEOUT_MS = 15_000;

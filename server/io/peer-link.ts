@@ -83,7 +83,10 @@ export interface CallOptions {
 
 /** What happens to the one that listens. */
 export interface PeerHandlers {
-  /** A promise holds the lane of that session back until it is settled: nothing further of it is handed over or read. */
+  /**
+   * On the bulk lane a promise holds the lane of that session back until it is settled: nothing further of it is handed over,
+   * and little is read. The control lane is never held: what it carries is taken as it comes.
+   */
   frame(from: PeerIdentity, lane: Lane, frame: Uint8Array): void | Promise<void>;
   /** `signal` aborts when nobody waits for the answer any more. */
   call(from: PeerIdentity, request: Uint8Array, signal: AbortSignal): Promise<Uint8Array>;

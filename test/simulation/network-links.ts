@@ -68,6 +68,7 @@ export class SimulatedPeerLinks implements PeerLinks {
   #clusterId: string;
   #handlers: PeerHandlers | null = null;
   #isDead = false;
+  #isClosed = false;
 
   constructor(network: SimulatedNetwork, options: SimulatedNodeOptions) {
     this.#network = network;
@@ -80,6 +81,11 @@ export class SimulatedPeerLinks implements PeerLinks {
 
   get isDead(): boolean {
     return this.#isDead;
+  }
+
+  /** Another life may have the address. */
+  get isGone(): boolean {
+    return this.#isDead || this.#isClosed;
   }
 
   get isListening(): boolean {
@@ -174,6 +180,7 @@ export class SimulatedPeerLinks implements PeerLinks {
   close(): Promise<void> {
     for (const to of [...this.#diallers.keys()]) this.forget(to);
     this.#handlers = null;
+    this.#isClosed = true;
     for (const session of [...this.#heard.values()]) session.endHeard();
     return new Promise(resolve => this.#later(resolve));
   }
@@ -210,7 +217,8 @@ export class SimulatedPeerLinks implements PeerLinks {
 
   frameArrived(from: PeerIdentity, lane: Lane, frame: Uint8Array): void | Promise<void> {
     this.#network.trace(`${from.nodeId}>${this.#local.nodeId} ${lane} ${frame.length}`);
-    return this.#handlers?.frame(from, lane, frame);
+    const held = this.#handlers?.frame(from, lane, frame);
+    return lane === 'control' ? undefined : held;
   }
 
   callArrived(from: PeerIdentity, request: Uint8Array, signal: AbortSignal): Promise<Uint8Array> {

@@ -7,20 +7,14 @@
 //   breakSessions       as connections that are reset
 //   settings, setLink   delay, bandwidth, chances of faults (network-settings.ts)
 //
-// A cut is noticed as a real one is: the dialling end of each session that needs the direction loses patience after the
-// keep-alive's time, whichever direction it is, and cannot dial again until both are open. A *silent* cut swallows frames
+// A cut is noticed as a real one is: both ends of each session between the two nodes lose patience, each in its time, whichever
+// direction it is, and nobody can dial again until both are open. A *silent* cut swallows frames
 // instead and leaves sessions alone, which no connection does, and which what is above has to survive all the same.
 //
 // Guarantees: everything happens in actions of the scheduler, so the same seed gives the same order (`trace`); the contract of
 // the interface, unless settings or silent cuts ask for worse.
 
-import {
-  PEER_CONTROL_KEEPALIVE_MS,
-  PEER_CONTROL_KEEPALIVE_TIMEOUT_MS,
-  PEER_HANDSHAKE_MS_MAX,
-  PEER_KEEPALIVE_MS,
-  PEER_KEEPALIVE_TIMEOUT_MS,
-} from '../../server/base/limits.ts';
+import { PEER_HANDSHAKE_MS_MAX, PEER_PING_MS, PEER_SILENT_LOOKS_MAX } from '../../server/base/limits.ts';
 import type { PeerRefusal } from '../../server/io/peer-link.ts';
 import { judgeHello, judgeKnown } from '../../server/io/real/peer-link/admission.ts';
 import type { NodeId } from '@sluice/protocol/ids';
@@ -44,8 +38,7 @@ export type DialResult =
   | { readonly kind: 'refused'; readonly refusal: PeerRefusal }
   | { readonly kind: 'failed' };
 
-const CONTROL_SILENCE_MS = PEER_CONTROL_KEEPALIVE_MS + PEER_CONTROL_KEEPALIVE_TIMEOUT_MS;
-const SILENCE_MS = PEER_KEEPALIVE_MS + PEER_KEEPALIVE_TIMEOUT_MS;
+const SILENCE_MS = PEER_PING_MS * (PEER_SILENT_LOOKS_MAX + 1);
 /** TCP, HTTP/2 and two rounds of the handshake, twice: the other lanes follow the first. */
 const HANDSHAKE_TRIPS = 10;
 
@@ -70,7 +63,7 @@ export class SimulatedNetwork {
   }
 
   join(options: SimulatedNodeOptions): SimulatedPeerLinks {
-    if (this.#nodes.get(options.address)?.isDead === false) throw new Error(`${options.address} is in use`);
+    if (this.#nodes.get(options.address)?.isGone === false) throw new Error(`${options.address} is in use`);
     const links = new SimulatedPeerLinks(this, options);
     this.#nodes.set(options.address, links);
     return links;
@@ -92,7 +85,7 @@ export class SimulatedNetwork {
       const isConcerned = (dialler === from && listener === to) || (dialler === to && listener === from);
       if (!isConcerned) continue;
       const isStillCut = (): boolean => this.#cuts.get(directionKey(from, to)) === cut;
-      this.#loses(CONTROL_SILENCE_MS, () => {
+      this.#loses(SILENCE_MS, () => {
         if (isStillCut()) session.endDialled();
       });
       this.#loses(SILENCE_MS, () => {
@@ -155,7 +148,7 @@ export class SimulatedNetwork {
   }
 
   loseListener(session: SimulatedSession, how: 'process' | 'machine'): void {
-    this.#loses(how === 'process' ? this.settings.delayMsMax : CONTROL_SILENCE_MS, () => {
+    this.#loses(how === 'process' ? this.settings.delayMsMax : SILENCE_MS, () => {
       if (!session.dialler.isDead) session.endDialled();
     });
   }

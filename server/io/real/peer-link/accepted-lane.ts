@@ -7,9 +7,10 @@ import { judgeKnown } from './admission.ts';
 import { ListenHandshake, NONCE_BYTES, type Attempt, type HandshakeStep, type LaneName } from './handshake.ts';
 import type { IncomingSession, IncomingSessions } from './incoming-sessions.ts';
 import type { LinkContext } from './link-context.ts';
+import { LifeWatch } from './life-watch.ts';
 import { MessageStream } from './message-stream.ts';
 import type { RefusalLog } from './refusal-log.ts';
-import { decodeMessage } from './wire.ts';
+import { decodeMessage, encodePing } from './wire.ts';
 
 export type ConnectCall = ServerDuplexStream<Buffer, Buffer>;
 
@@ -32,6 +33,7 @@ export class AcceptedLane {
   readonly #parts: Parts;
   readonly #stream: MessageStream;
   readonly #handshake: ListenHandshake;
+  #life: LifeWatch | null = null;
   #open: { readonly session: IncomingSession; readonly lane: LaneName } | null = null;
 
   constructor(call: ConnectCall, parts: Parts) {
@@ -43,7 +45,11 @@ export class AcceptedLane {
       nonce: randomBytes(NONCE_BYTES),
       admit: peer => judgeKnown(peer, connected()) ?? handlers.admit(peer),
     });
-    this.#stream = new MessageStream(call, () => parts.connection.cut(), {
+    const cut = (): void => {
+      this.#life?.stop();
+      parts.connection.cut();
+    };
+    this.#stream = new MessageStream(call, cut, {
       message: bytes => this.#message(bytes),
       taken: () => this.#open?.session.taken(),
       ended: detail => this.#end(detail),
@@ -57,6 +63,11 @@ export class AcceptedLane {
     }
     const { session, lane } = this.#open;
     const message = decodeMessage(bytes);
+    this.#life?.heard();
+    if (message.kind === 'ping' && lane === 'control') {
+      this.#stream.write(encodePing());
+      return;
+    }
     if (message.kind !== 'frame') {
       this.#fault(message.kind === 'bad' ? message.detail : `a ${message.kind} on the open ${lane} lane`);
       return;
@@ -96,6 +107,10 @@ export class AcceptedLane {
     }
     this.#open = { session, lane: attempt.lane };
     connection.proven();
+    if (attempt.lane === 'control') {
+      const { clock } = context;
+      this.#life = new LifeWatch({ clock, ask: () => {}, lost: () => this.#end('the peer is silent') });
+    }
     context.seen(peer);
     if (proof !== null) this.#stream.write(proof);
   }

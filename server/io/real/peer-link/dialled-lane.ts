@@ -7,8 +7,6 @@ import type { Socket } from 'node:net';
 import { Client, credentials, type ChannelCredentials } from '@grpc/grpc-js';
 import {
   GRPC_CONNECTION_WINDOW_BYTES,
-  PEER_CONTROL_KEEPALIVE_MS,
-  PEER_CONTROL_KEEPALIVE_TIMEOUT_MS,
   PEER_HANDSHAKE_MS_MAX,
   PEER_KEEPALIVE_MS,
   PEER_KEEPALIVE_TIMEOUT_MS,
@@ -16,8 +14,9 @@ import {
 import type { Clock, Timer } from '../../clock.ts';
 import type { PeerIdentity, PeerRefusal } from '../../peer-link.ts';
 import type { DialHandshake, HandshakeStep, LaneName } from './handshake.ts';
+import { LifeWatch } from './life-watch.ts';
 import { MessageStream } from './message-stream.ts';
-import { decodeMessage, MESSAGE_BYTES_MAX } from './wire.ts';
+import { decodeMessage, encodePing, MESSAGE_BYTES_MAX } from './wire.ts';
 
 export const CONNECT_PATH = '/sluice.internal.v1.PeerService/Connect';
 
@@ -46,7 +45,9 @@ export class DialledLane {
   readonly #handshake: DialHandshake;
   readonly #events: LaneEvents;
   readonly #stream: MessageStream;
+  readonly #clock: Clock;
   readonly #late: Timer;
+  #life: LifeWatch | null = null;
   #socket: Socket | null = null;
   #isOpen = false;
   /** Its end was told, or is not asked for. */
@@ -57,8 +58,9 @@ export class DialledLane {
     const { address, lane, handshake, clock } = target;
     this.lane = lane;
     this.#handshake = handshake;
+    this.#clock = clock;
     this.#events = events;
-    this.#client = new Client(address, this.#credentials(), channelOptions(lane));
+    this.#client = new Client(address, this.#credentials(), channelOptions);
     const call = this.#client.makeBidiStreamRequest(CONNECT_PATH, same, same);
     this.#stream = new MessageStream(call, () => this.#close(), {
       message: bytes => this.#message(bytes),
@@ -93,6 +95,7 @@ export class DialledLane {
     }
     const message = decodeMessage(bytes);
     if (message.kind === 'frame' && this.lane === 'calls') this.#events.frame(message.payload);
+    else if (message.kind === 'ping' && this.#life !== null) this.#life.heard();
     else this.#broken(message.kind === 'bad' ? message.detail : `a ${message.kind} on the open ${this.lane} lane`);
   }
 
@@ -104,6 +107,7 @@ export class DialledLane {
       case 'open':
         this.#late.cancel();
         this.#isOpen = true;
+        if (this.lane === 'control') this.#watch();
         this.#events.opened(step.peer);
         return;
       case 'refused':
@@ -118,6 +122,14 @@ export class DialledLane {
     }
   }
 
+  #watch(): void {
+    this.#life = new LifeWatch({
+      clock: this.#clock,
+      ask: () => this.#stream.write(encodePing()),
+      lost: () => this.#broken('the peer is silent'),
+    });
+  }
+
   #broken(detail: string): void {
     this.#stream.cut();
     if (this.#isOver) return;
@@ -129,6 +141,7 @@ export class DialledLane {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#late.cancel();
+    this.#life?.stop();
     this.#client.close();
     this.#socket?.destroy();
   }
@@ -151,13 +164,13 @@ export class DialledLane {
   }
 }
 
-const channelOptions = (lane: LaneName): Record<string, number> => ({
+const channelOptions = {
   // Both windows of what comes back; answers are the only thing that does.
   'grpc-node.flow_control_window': GRPC_CONNECTION_WINDOW_BYTES,
   'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
   'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
-  'grpc.keepalive_time_ms': lane === 'control' ? PEER_CONTROL_KEEPALIVE_MS : PEER_KEEPALIVE_MS,
-  'grpc.keepalive_timeout_ms': lane === 'control' ? PEER_CONTROL_KEEPALIVE_TIMEOUT_MS : PEER_KEEPALIVE_TIMEOUT_MS,
+  'grpc.keepalive_time_ms': PEER_KEEPALIVE_MS,
+  'grpc.keepalive_timeout_ms': PEER_KEEPALIVE_TIMEOUT_MS,
   'grpc.enable_retries': 0,
   // Else a write is called back before the socket took it, and nobody would know that it stands still.
   'grpc.per_rpc_retry_buffer_size': 0,
@@ -165,4 +178,4 @@ const channelOptions = (lane: LaneName): Record<string, number> => ({
   'grpc.enable_channelz': 0,
   'grpc.service_config_disable_resolution': 1,
   'grpc.use_local_subchannel_pool': 1,
-});
+} as const;

@@ -44,8 +44,10 @@ export class IncomingSession {
 
   /** Null, what to wait for, or what is wrong with the peer. */
   frame(lane: LaneName, payload: Uint8Array): void | Promise<void> | string {
-    if (lane !== 'calls') return this.#context.handlers.frame(this.peer, lane, payload);
-    return this.#calls?.take(payload) ?? undefined;
+    if (lane === 'calls') return this.#calls?.take(payload) ?? undefined;
+    const held = this.#context.handlers.frame(this.peer, lane, payload);
+    // Signs of life stand behind what is held.
+    return lane === 'control' ? undefined : held;
   }
 
   taken(): void {

@@ -110,6 +110,14 @@ export class PeerDialler {
     });
   }
 
+  /** The peer is there, for it has dialled: no reason to wait for long. What was refused waits all the same. */
+  hurry(): void {
+    if (this.#retry === null || this.#refusal !== null) return;
+    this.#retry.cancel();
+    this.#backoff.reset();
+    this.#retry = this.#context.clock.schedule(this.#backoff.nextMs(), () => this.#dial());
+  }
+
   /** The node belongs to a cluster now. */
   clusterJoined(clusterId: string): void {
     const known = this.#peer;

@@ -1,7 +1,7 @@
 // The real peer links: server/io/peer-link.ts over gRPC streams. One port for what peers dial, one dialler for each peer.
 //
-// A connection is lost within PEER_CONTROL_KEEPALIVE_MS + PEER_CONTROL_KEEPALIVE_TIMEOUT_MS of a peer that falls silent,
-// as the dialling side sees it, and within the longer times as the listening side does.
+// A session ends at both of its ends within PEER_PING_MS * (PEER_SILENT_LOOKS_MAX + 1) of a peer that falls silent
+// (life-watch.ts).
 
 import type { NodeId } from '@sluice/protocol/ids';
 import { assert } from '../../../base/assert.ts';
@@ -141,5 +141,6 @@ class RealPeerLinks implements PeerLinks {
   #seen(peer: PeerIdentity): void {
     this.#running?.sessions.seen(peer);
     for (const dialler of this.#diallers.values()) dialler.seen(peer);
+    this.#diallers.get(peer.nodeId)?.hurry();
   }
 }

@@ -26,6 +26,7 @@ export type PeerMessage =
   | { readonly kind: 'hello'; readonly hello: Hello }
   | { readonly kind: 'proof'; readonly mac: Uint8Array }
   | { readonly kind: 'frame'; readonly payload: Uint8Array }
+  | { readonly kind: 'ping' }
   | { readonly kind: 'refusal'; readonly refusal: PeerRefusal };
 
 /** Why a connection ends that said something else. */
@@ -67,6 +68,9 @@ export const encodeRefusal = (refusal: PeerRefusal): Buffer => {
   const message = { case: 'refusal' as const, value: { reason, detail: detail.slice(0, PEER_DETAIL_CHARS_MAX) } };
   return asBuffer(toBinary(PeerMessageSchema, create(PeerMessageSchema, { message })));
 };
+
+export const encodePing = (): Buffer =>
+  asBuffer(toBinary(PeerMessageSchema, create(PeerMessageSchema, { message: { case: 'ping', value: {} } })));
 
 const varintBytes = (value: number): number => {
   let bytes = 1;
@@ -135,6 +139,8 @@ export const decodeMessage = (bytes: Uint8Array): PeerMessage | BadMessage => {
       if (crc32c(payload) !== checksum) return { kind: 'bad', detail: 'a frame with a wrong checksum' };
       return { kind: 'frame', payload };
     }
+    case 'ping':
+      return { kind: 'ping' };
     case undefined:
       return { kind: 'bad', detail: 'an empty message' };
   }

@@ -10,6 +10,7 @@
 //                                      ←     Proof: the lane is open
 //     Frame …                          →
 //                                      ←     Frame … (lane CALLS alone: answers)
+//     Ping …                           ←→    Ping … (lane CONTROL alone: each of the dialler's is answered by one)
 //
 // A proof is HMAC-SHA256 with the cluster's secret as key over: the text "sluice-peer-dialler" or "sluice-peer-listener", the
 // length (4 bytes, big-endian) and the bytes of the dialler's Hello message as sent, and the same of the listener's. The
@@ -29,7 +30,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file sluice/internal/v1/peer.proto.
  */
 export const file_sluice_internal_v1_peer: GenFile = /*@__PURE__*/
-  fileDesc("Ch1zbHVpY2UvaW50ZXJuYWwvdjEvcGVlci5wcm90bxISc2x1aWNlLmludGVybmFsLnYxIswBCgtQZWVyTWVzc2FnZRIqCgVoZWxsbxgBIAEoCzIZLnNsdWljZS5pbnRlcm5hbC52MS5IZWxsb0gAEioKBXByb29mGAIgASgLMhkuc2x1aWNlLmludGVybmFsLnYxLlByb29mSAASKgoFZnJhbWUYAyABKAsyGS5zbHVpY2UuaW50ZXJuYWwudjEuRnJhbWVIABIuCgdyZWZ1c2FsGAQgASgLMhsuc2x1aWNlLmludGVybmFsLnYxLlJlZnVzYWxIAEIJCgdtZXNzYWdlItABCgVIZWxsbxIYChBwcm90b2NvbF92ZXJzaW9uGAEgASgNEhIKCmNsdXN0ZXJfaWQYAiABKAkSDwoHbm9kZV9pZBgDIAEoDRIRCglkaXJlY3RvcnkYBCABKAkSEwoLaW5jYXJuYXRpb24YBSABKAQSDQoFbm9uY2UYBiABKAwSGAoQZXhwZWN0ZWRfbm9kZV9pZBgHIAEoDRImCgRsYW5lGAggASgOMhguc2x1aWNlLmludGVybmFsLnYxLkxhbmUSDwoHc2Vzc2lvbhgJIAEoDCIUCgVQcm9vZhILCgNtYWMYASABKAwiKQoHUmVmdXNhbBIOCgZyZWFzb24YASABKAkSDgoGZGV0YWlsGAIgASgJIioKBUZyYW1lEhAKCGNoZWNrc3VtGAEgASgHEg8KB3BheWxvYWQYAiABKAwi0wEKCENhbGxQYXJ0EgwKBGNhbGwYASABKA0SLwoEa2luZBgCIAEoDjIhLnNsdWljZS5pbnRlcm5hbC52MS5DYWxsUGFydC5LaW5kEg0KBXRvdGFsGAMgASgNEgoKAmF0GAQgASgNEg0KBWJ5dGVzGAUgASgMIl4KBEtpbmQSEAoMS0lORF9SRVFVRVNUEAASDwoLS0lORF9BTlNXRVIQARIPCgtLSU5EX0NBTkNFTBACEhAKDEtJTkRfUkVGVVNFRBADEhAKDEtJTkRfRFJPUFBFRBAEKjcKBExhbmUSEAoMTEFORV9DT05UUk9MEAASDQoJTEFORV9CVUxLEAESDgoKTEFORV9DQUxMUxACMl4KC1BlZXJTZXJ2aWNlEk8KB0Nvbm5lY3QSHy5zbHVpY2UuaW50ZXJuYWwudjEuUGVlck1lc3NhZ2UaHy5zbHVpY2UuaW50ZXJuYWwudjEuUGVlck1lc3NhZ2UoATABYgZwcm90bzM");
+  fileDesc("Ch1zbHVpY2UvaW50ZXJuYWwvdjEvcGVlci5wcm90bxISc2x1aWNlLmludGVybmFsLnYxIvYBCgtQZWVyTWVzc2FnZRIqCgVoZWxsbxgBIAEoCzIZLnNsdWljZS5pbnRlcm5hbC52MS5IZWxsb0gAEioKBXByb29mGAIgASgLMhkuc2x1aWNlLmludGVybmFsLnYxLlByb29mSAASKgoFZnJhbWUYAyABKAsyGS5zbHVpY2UuaW50ZXJuYWwudjEuRnJhbWVIABIuCgdyZWZ1c2FsGAQgASgLMhsuc2x1aWNlLmludGVybmFsLnYxLlJlZnVzYWxIABIoCgRwaW5nGAUgASgLMhguc2x1aWNlLmludGVybmFsLnYxLlBpbmdIAEIJCgdtZXNzYWdlItABCgVIZWxsbxIYChBwcm90b2NvbF92ZXJzaW9uGAEgASgNEhIKCmNsdXN0ZXJfaWQYAiABKAkSDwoHbm9kZV9pZBgDIAEoDRIRCglkaXJlY3RvcnkYBCABKAkSEwoLaW5jYXJuYXRpb24YBSABKAQSDQoFbm9uY2UYBiABKAwSGAoQZXhwZWN0ZWRfbm9kZV9pZBgHIAEoDRImCgRsYW5lGAggASgOMhguc2x1aWNlLmludGVybmFsLnYxLkxhbmUSDwoHc2Vzc2lvbhgJIAEoDCIUCgVQcm9vZhILCgNtYWMYASABKAwiKQoHUmVmdXNhbBIOCgZyZWFzb24YASABKAkSDgoGZGV0YWlsGAIgASgJIgYKBFBpbmciKgoFRnJhbWUSEAoIY2hlY2tzdW0YASABKAcSDwoHcGF5bG9hZBgCIAEoDCLTAQoIQ2FsbFBhcnQSDAoEY2FsbBgBIAEoDRIvCgRraW5kGAIgASgOMiEuc2x1aWNlLmludGVybmFsLnYxLkNhbGxQYXJ0LktpbmQSDQoFdG90YWwYAyABKA0SCgoCYXQYBCABKA0SDQoFYnl0ZXMYBSABKAwiXgoES2luZBIQCgxLSU5EX1JFUVVFU1QQABIPCgtLSU5EX0FOU1dFUhABEg8KC0tJTkRfQ0FOQ0VMEAISEAoMS0lORF9SRUZVU0VEEAMSEAoMS0lORF9EUk9QUEVEEAQqNwoETGFuZRIQCgxMQU5FX0NPTlRST0wQABINCglMQU5FX0JVTEsQARIOCgpMQU5FX0NBTExTEAIyXgoLUGVlclNlcnZpY2USTwoHQ29ubmVjdBIfLnNsdWljZS5pbnRlcm5hbC52MS5QZWVyTWVzc2FnZRofLnNsdWljZS5pbnRlcm5hbC52MS5QZWVyTWVzc2FnZSgBMAFiBnByb3RvMw");
 
 /**
  * @generated from message sluice.internal.v1.PeerMessage
@@ -62,6 +63,12 @@ export type PeerMessage = Message<"sluice.internal.v1.PeerMessage"> & {
      */
     value: Refusal;
     case: "refusal";
+  } | {
+    /**
+     * @generated from field: sluice.internal.v1.Ping ping = 5;
+     */
+    value: Ping;
+    case: "ping";
   } | { case: undefined; value?: undefined };
 };
 
@@ -183,6 +190,21 @@ export const RefusalSchema: GenMessage<Refusal> = /*@__PURE__*/
   messageDesc(file_sluice_internal_v1_peer, 3);
 
 /**
+ * A sign of life.
+ *
+ * @generated from message sluice.internal.v1.Ping
+ */
+export type Ping = Message<"sluice.internal.v1.Ping"> & {
+};
+
+/**
+ * Describes the message sluice.internal.v1.Ping.
+ * Use `create(PingSchema)` to create a new message.
+ */
+export const PingSchema: GenMessage<Ping> = /*@__PURE__*/
+  messageDesc(file_sluice_internal_v1_peer, 4);
+
+/**
  * @generated from message sluice.internal.v1.Frame
  */
 export type Frame = Message<"sluice.internal.v1.Frame"> & {
@@ -206,7 +228,7 @@ export type Frame = Message<"sluice.internal.v1.Frame"> & {
  * Use `create(FrameSchema)` to create a new message.
  */
 export const FrameSchema: GenMessage<Frame> = /*@__PURE__*/
-  messageDesc(file_sluice_internal_v1_peer, 4);
+  messageDesc(file_sluice_internal_v1_peer, 5);
 
 /**
  * A request or an answer crosses in parts, so that a long one does not keep a short one waiting.
@@ -251,7 +273,7 @@ export type CallPart = Message<"sluice.internal.v1.CallPart"> & {
  * Use `create(CallPartSchema)` to create a new message.
  */
 export const CallPartSchema: GenMessage<CallPart> = /*@__PURE__*/
-  messageDesc(file_sluice_internal_v1_peer, 5);
+  messageDesc(file_sluice_internal_v1_peer, 6);
 
 /**
  * @generated from enum sluice.internal.v1.CallPart.Kind
@@ -298,7 +320,7 @@ export type CallPart_Kind = (typeof CallPart_Kind)[keyof typeof CallPart_Kind] |
  * Describes the enum sluice.internal.v1.CallPart.Kind.
  */
 export const CallPart_KindSchema: GenEnum<CallPart_Kind> = /*@__PURE__*/
-  enumDesc(file_sluice_internal_v1_peer, 5, 0);
+  enumDesc(file_sluice_internal_v1_peer, 6, 0);
 
 /**
  * @generated from enum sluice.internal.v1.Lane
