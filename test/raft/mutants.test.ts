@@ -32,7 +32,7 @@ function firstFailure(core: Core, most: number, driverFault?: DriverFault): numb
 }
 
 test('the core as it is fails nowhere', () => {
-  expect([failingScenarios(theCore), firstFailure(theCore, 80)]).toEqual([[], null]);
+  expect([failingScenarios(theCore), firstFailure(theCore, 20)]).toEqual([[], null]);
 });
 
 describe('it is noticed when', () => {
