@@ -49,7 +49,10 @@ export interface LeaderOutput {
 export class Leader {
   readonly kind = 'leader';
   readonly #replica: Replica;
-  /** Invariant: exactly the members of the configuration in force, but for this replica. */
+  /**
+   * Invariant: the members of the configuration in force and of those that are not settled, but for this replica. Who is
+   * removed is sent the log until that is committed, so that it learns of it.
+   */
   #progress = new Map<ReplicaId, Progress>();
   /** Of this replica. */
   #acknowledged: Position | null = null;
@@ -152,11 +155,18 @@ export class Leader {
   }
 
   #followConfiguration(end: Position): void {
-    const members = membersOf(this.#replica.configuration);
+    const { configurations, self } = this.#replica;
     const before = this.#progress;
     this.#progress = new Map();
-    for (const id of members) {
-      if (id !== this.#replica.self) this.#progress.set(id, before.get(id) ?? new Progress(end, this.#tick));
+    for (const { configuration } of configurations.entries) {
+      for (const id of membersOf(configuration)) {
+        if (id !== self) this.#progress.set(id, before.get(id) ?? new Progress(end, this.#tick));
+      }
+    }
+    // A last word for those who have left, if they have what it speaks of: that it is committed.
+    for (const [id, progress] of before) {
+      if (!this.#progress.has(id) && progress.hasAcknowledged(configurations.newest.position))
+        this.#probe(id, progress);
     }
     this.#isProgressNews = true;
     // Who cannot lead any more is not handed to.
@@ -184,7 +194,8 @@ export class Leader {
         return null;
       case 'heartbeat-answer': {
         progress.knownCommit = later(progress.knownCommit ?? message.commit, message.commit);
-        if (progress.heartbeatAnswered()) this.#probe(message.from, progress);
+        const { inFlightBytesMax } = this.#replica.settings;
+        if (progress.heartbeatAnswered(inFlightBytesMax)) this.#probe(message.from, progress);
         this.#reads.answered(message.from, message.readRound);
         this.#confirmReads();
         return null;
@@ -235,7 +246,9 @@ export class Leader {
     const agreed = jointPosition(this.#replica.configuration, id => this.#acknowledgedBy(id));
     assert(agreed !== 'everything', 'a leader has voters');
     if (agreed === null || agreed.epoch !== this.#replica.term || !isBefore(this.#replica.commit, agreed)) return null;
+    const unsettled = this.#replica.configurations.entries.length;
     this.#replica.commitTo(agreed);
+    if (this.#replica.configurations.entries.length < unsettled) this.#followConfiguration(this.#replica.shape.end);
     while (this.#uncommitted[0] !== undefined && !isBefore(agreed, this.#uncommitted[0].end)) {
       this.#uncommittedBytes -= this.#uncommitted.shift()!.bytes;
     }

@@ -166,12 +166,14 @@ export class Progress {
     this.#isPaused = !isDone;
   }
 
-  /** True when something in flight may have been lost, which an empty request finds out. */
-  heartbeatAnswered(): boolean {
+  /** True when something in flight may have been lost, which an empty request finds out. `window`: bytes that may fly. */
+  heartbeatAnswered(window: number): boolean {
     this.#isPaused = false;
     const before = this.#acknowledgedAtHeartbeat;
     this.#acknowledgedAtHeartbeat = this.#acknowledged;
     if (this.#state !== 'replicate' || this.#inFlight.length === 0 || this.#order !== null) return false;
+    // Nothing follows that would show a loss while the window is full.
+    if (this.#inFlightBytes >= window) return true;
     return before !== null && this.#acknowledged !== null && comparePositions(before, this.#acknowledged) === 0;
   }
 

@@ -28,9 +28,9 @@ export interface EtcdWord {
 export const etcdDataMissing = (): string | null =>
   existsSync(FOLDER) ? null : 'the data of etcd-io/raft is not beside the project (../shared/outside/etcd-raft)';
 
+/** `part`: 'quorum', 'confchange', or '' for the scenarios of whole groups. */
 export function casesOf(part: string): EtcdCase[] {
-  const folder = join(FOLDER, part, part === '' ? 'testdata' : '');
-  const place = part === '' ? folder : join(folder, 'testdata');
+  const place = join(FOLDER, part, 'testdata');
   return readdirSync(place)
     .filter(name => name.endsWith('.txt'))
     .sort()

@@ -98,6 +98,26 @@ export class Image {
   }
 }
 
+export const byteLengthOf = ({ baseOffset, endOffset }: Entry): number => 5 + (endOffset - baseOffset) * 3;
+
+/** What a leader's driver reads for an order; nothing where the base passed it. */
+export function batchesAfter(image: Image, { prev, bytesMax }: { prev: Position; bytesMax: number }): Batch[] {
+  if (isBefore(prev, image.base)) return [];
+  const found: Batch[] = [];
+  let bytes = 0;
+  for (const entry of image.entries) {
+    if (!isBefore(prev, endOf(entry))) continue;
+    const byteLength = byteLengthOf(entry);
+    if (found.length > 0 && bytes + byteLength > bytesMax) break;
+    bytes += byteLength;
+    const { epoch, baseOffset, endOffset, kind, configuration } = entry;
+    const place = { epoch, baseOffset, endOffset, byteLength, bytes: entry };
+    if (kind !== 'configuration') found.push({ ...place, kind });
+    else found.push({ ...place, kind, configuration: configuration! });
+  }
+  return found;
+}
+
 interface LogWrite {
   readonly generation: number;
   readonly change: (image: Image) => void;

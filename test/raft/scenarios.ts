@@ -110,6 +110,13 @@ const two: Record<string, Scenario> = {
     lone.sync();
     expect(lone.group.commit).toEqual(at(1, 4));
   },
+  'and only up to where it is durable': core => {
+    const lone = leader(core);
+    lone.propose(4);
+    lone.propose(4);
+    lone.acknowledge(2, at(1, 8)).sync(at(1, 4));
+    expect(lone.group.commit).toEqual(at(1, 4));
+  },
   'a leader need not be among those that have it': core => {
     const lone = leader(core);
     lone.propose(4);
@@ -547,6 +554,16 @@ const nine: Record<string, Scenario> = {
 };
 
 const append: Record<string, Scenario> = {
+  'what follows a position that the log does not hold is refused': core => {
+    const lone = follower(core);
+    lone.append(3, 3, { prev: at(2, 8), batches: [data(2, 8, 12)] }).store();
+    expect([lone.said('append-rejected'), lone.log]).toMatchObject([[{ prev: at(2, 8), hint: at(1, 10) }], []]);
+  },
+  'what is cut is not durable any more': core => {
+    const lone = follower(core);
+    lone.append(3, 2, { prev: at(1, 6), batches: [epochStart(2, 6), data(2, 6, 9)] });
+    expect(lone.group.durablePosition).toEqual(at(1, 6));
+  },
   'a follower commits what the request matched, never its own end': core => {
     const lone = follower(core);
     lone.append(3, 2, { prev: at(1, 6), batches: [data(1, 6, 8)], commit: at(2, 30) }).store();
@@ -625,6 +642,12 @@ const flow: Record<string, Scenario> = {
     expect(lone.orders.map(order => order.to)).not.toContain(replica(2));
     lone.acknowledge(2, at(1, 0));
     expect(lone.orders.find(order => order.to === replica(2))?.prev).toEqual(at(1, 0));
+  },
+  'and again when it answers a heartbeat: the request may be lost': core => {
+    const lone = new Lone({ core }).lead(2);
+    fill(lone, 2, epochStart(1, 0));
+    lone.hear(2, 1, { kind: 'heartbeat-answer', commit: ORIGIN, readRound: 0 });
+    expect(lone.orders.filter(order => order.to === replica(2))).toMatchObject([{ prev: ORIGIN }]);
   },
   'requests follow each other up to the window, and go on when it empties': core => {
     const lone = leader(core, { settings: { inFlightBytesMax: 250 } });

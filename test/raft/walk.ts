@@ -9,14 +9,14 @@ import { offset } from '@sluice/protocol/ids';
 import type { ChangeStep } from '../../server/raft/configuration-change.ts';
 import { type Configuration, configurationOf, isJoint, membersOf } from '../../server/raft/configuration.ts';
 import type { DurableNotice, LogShape, StoredShape } from '../../server/raft/log-shape.ts';
-import type { Batch, Message } from '../../server/raft/message.ts';
+import type { Message } from '../../server/raft/message.ts';
 import { ORIGIN, type Position, earlier, isBefore, isSame, textOf } from '../../server/raft/position.ts';
 import type { RaftGroup } from '../../server/raft/raft-group.ts';
 import type { LogOrder, Ready, ReplicateOrder, SavedState } from '../../server/raft/ready.ts';
 import type { RaftSettings, RestoredReplica } from '../../server/raft/replica.ts';
 import type { ReplicaId } from '../../server/raft/replica-id.ts';
 import { SeededRandom } from '../simulation/random.ts';
-import { type Entry, Image, ModelLog, ModelStore, endOf } from './model-log.ts';
+import { type Entry, Image, ModelLog, ModelStore, batchesAfter, endOf } from './model-log.ts';
 import { numberOf, replica } from './names.ts';
 import { Truth } from './truth.ts';
 
@@ -344,32 +344,13 @@ export class Walk {
     if (ended !== undefined) group.snapshotEnded(ended);
     // Orders are read some time later, and some reads fail.
     for (const order of member.orders.splice(0)) {
-      const batches = this.#read1(member, order);
+      const batches = batchesAfter(member.log.memory, order);
       const isFailed = batches.length === 0 || this.#random.chance(0.05);
       if (isFailed) group.unreadable(order);
       const append = isFailed ? null : group.fill(order, batches);
       if (append !== null) this.#transmit(append);
     }
     this.#settle(member);
-  }
-
-  #read1(member: Member, order: ReplicateOrder): Batch[] {
-    const { memory } = member.log;
-    // What the base passed, or another leader's log does not hold, cannot be read.
-    if (isBefore(order.prev, memory.base)) return [];
-    const found: Batch[] = [];
-    let bytes = 0;
-    for (const entry of memory.entries) {
-      if (!isBefore(order.prev, endOf(entry))) continue;
-      const byteLength = 5 + (entry.endOffset - entry.baseOffset) * 3;
-      if (found.length > 0 && bytes + byteLength > order.bytesMax) break;
-      bytes += byteLength;
-      const { epoch, baseOffset, endOffset, kind, configuration } = entry;
-      const place = { epoch, baseOffset, endOffset, byteLength, bytes: entry };
-      if (kind !== 'configuration') found.push({ ...place, kind });
-      else found.push({ ...place, kind, configuration: configuration! });
-    }
-    return found;
   }
 
   // ---- What clients and operators do
