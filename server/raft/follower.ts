@@ -77,7 +77,7 @@ export class Follower {
     }
     // A log that takes nothing any more, or that is about to be replaced, has nothing to say to either.
     const { condition } = replica;
-    if (replica.isInstalling || (condition.kind === 'faulty' && !condition.isWritable)) return null;
+    if (replica.hasSnapshotWaiting || (condition.kind === 'faulty' && !condition.isWritable)) return null;
     if (message.kind === 'append') replica.takeAppend(message);
     else replica.takeSnapshot(message);
     return null;

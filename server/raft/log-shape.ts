@@ -22,7 +22,6 @@ import {
   earlier,
   isBefore,
   isSame,
-  later,
   positionOfStart,
   textOf,
 } from './position.ts';
@@ -50,8 +49,9 @@ export class LogShape {
   #endOffset: Offset;
   /** Invariant: base.offset <= logStart <= endOffset. */
   #logStart: Offset;
-  /** Invariant: at or before end. Below base only while an installed snapshot is not durable yet. */
+  /** Invariant: at or before end, unless isInstalling. */
   #durable: Position;
+  #isInstalling = false;
   #generation: number;
 
   /** A log as found at a start: all of it is durable. */
@@ -83,8 +83,13 @@ export class LogShape {
   get logStart(): Offset {
     return this.#logStart;
   }
+  /** While a snapshot takes the place of the log: of the old one, whose epochs may be later than any in the new one. */
   get durable(): Position {
     return this.#durable;
+  }
+  /** The disk still holds the log from before the snapshot, as far as is known. */
+  get isInstalling(): boolean {
+    return this.#isInstalling;
   }
   get generation(): number {
     return this.#generation;
@@ -135,7 +140,7 @@ export class LogShape {
     assert(this.holds(to) && isBefore(to, this.end), `a cut of ${textOf(this.end)} to ${textOf(to)}`);
     this.#starts = this.#starts.filter(start => comparePositions(positionOfStart(start), to) <= 0);
     this.#endOffset = to.offset;
-    this.#durable = earlier(this.#durable, to);
+    if (!this.#isInstalling) this.#durable = earlier(this.#durable, to);
     this.#logStart = offset(Math.min(this.#logStart, this.#endOffset));
     this.#generation++;
   }
@@ -147,7 +152,7 @@ export class LogShape {
     this.#endOffset = base.offset;
     // The leader's log start lies above, and is taken over as appends bring the log there.
     this.#logStart = base.offset;
-    this.#durable = earlier(this.#durable, base);
+    this.#isInstalling = true;
     this.#generation++;
   }
 
@@ -166,9 +171,11 @@ export class LogShape {
 
   /** True when the notice says something new. */
   noteDurable({ generation, position }: DurableNotice): boolean {
-    if (generation !== this.#generation || !isBefore(this.#durable, position)) return false;
+    if (generation !== this.#generation || isBefore(position, this.#base)) return false;
+    if (!this.#isInstalling && !isBefore(this.#durable, position)) return false;
     assert(!isBefore(this.end, position), `durable at ${textOf(position)} beyond the end ${textOf(this.end)}`);
-    this.#durable = later(this.#durable, position);
+    this.#durable = position;
+    this.#isInstalling = false;
     return true;
   }
 }

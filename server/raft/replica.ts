@@ -10,7 +10,7 @@ import { type Configuration, isVoter } from './configuration.ts';
 import type { DurableNotice, LogShape } from './log-shape.ts';
 import { type Append, type Batch, type Message, type Snapshot, positionOfBatch } from './message.ts';
 import { Outbox } from './outbox.ts';
-import { type EpochStart, type Position, earlier, isBefore, later, textOf } from './position.ts';
+import { type EpochStart, ORIGIN, type Position, earlier, isBefore, later, textOf } from './position.ts';
 import type { LogOrder, SavedState } from './ready.ts';
 import type { ReplicaId } from './replica-id.ts';
 
@@ -111,8 +111,13 @@ export class Replica {
     const { voters, outgoing } = this.configuration;
     return voters.size === 1 && voters.has(this.self) && outgoing.size === 0;
   }
-  get isInstalling(): boolean {
+  /** A snapshot is there, and its configuration not in the store. */
+  get hasSnapshotWaiting(): boolean {
     return this.#installing !== null;
+  }
+  /** A snapshot is about to replace the log, or has not done so on disk. */
+  get isInstalling(): boolean {
+    return this.#installing !== null || this.shape.isInstalling;
   }
   get hasLogOrders(): boolean {
     return this.#log.length > 0;
@@ -131,6 +136,8 @@ export class Replica {
   /** How far it may say that it is durable. */
   get acknowledgeable(): Position {
     const { condition, shape } = this;
+    // What is durable is the log that is replaced: of the new one nothing is.
+    if (shape.isInstalling) return ORIGIN;
     return condition.kind === 'faulty' && !this.isAlone ? earlier(shape.durable, condition.soundTo) : shape.durable;
   }
 
@@ -240,7 +247,7 @@ export class Replica {
    * may have acknowledged and lost.
    */
   #checkRecovered(): void {
-    if (this.condition.kind !== 'recovering' || this.#soundAt === null) return;
+    if (this.condition.kind !== 'recovering' || this.#soundAt === null || this.isInstalling) return;
     if (!isBefore(this.shape.durable, this.#soundAt)) this.condition = { kind: 'sound' };
   }
 
@@ -281,7 +288,7 @@ export class Replica {
 
   /** Of a follower that is behind the leader's log start. */
   takeSnapshot(snapshot: Snapshot): void {
-    if (this.isInstalling) return;
+    if (this.hasSnapshotWaiting) return;
     const isSettled = !isBefore(this.#commit, snapshot.base);
     if (isSettled || this.shape.holds(snapshot.base)) {
       this.commitTo(snapshot.base);

@@ -121,6 +121,12 @@ export const coreMutants: readonly CoreMutant[] = [
     to: 'if (this.shape.end.offset === snapshot.base.offset) {',
   },
   {
+    name: 'an old log of a later epoch makes a snapshot durable before it is',
+    file: 'log-shape.ts',
+    from: 'this.#isInstalling = true;',
+    to: 'this.#durable = earlier(this.#durable, base);',
+  },
+  {
     name: 'a term may have two votes',
     file: 'voter.ts',
     from: 'replica.vote === from || (replica.vote === null && replica.leader === null)',
@@ -155,13 +161,13 @@ export const coreMutants: readonly CoreMutant[] = [
   {
     name: 'a notice of an older generation is believed',
     file: 'log-shape.ts',
-    from: 'generation !== this.#generation || ',
-    to: 'isBefore(this.end, position) || ',
+    from: 'if (generation !== this.#generation || isBefore(position, this.#base)) return false;',
+    to: 'if (isBefore(this.end, position) || isBefore(position, this.#base)) return false;',
   },
   {
     name: 'what was durable stays so when it is cut',
     file: 'log-shape.ts',
-    from: 'this.#durable = earlier(this.#durable, to);',
+    from: 'if (!this.#isInstalling) this.#durable = earlier(this.#durable, to);',
     to: '',
   },
   {

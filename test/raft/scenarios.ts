@@ -760,6 +760,30 @@ const snapshots: Record<string, Scenario> = {
     expect([lone.group.end, lone.group.commit, lone.said('append-matched')]).toEqual([at(3, 40), at(3, 40), []]);
     expect(lone.sync().said('append-matched')).toMatchObject([{ position: at(3, 40) }]);
   },
+  'until it is in place the old log speaks for votes, however late its epoch, and nothing is acknowledged or asked':
+    core => {
+      const lone = new Lone({
+        core,
+        term: 4,
+        voters: [1, 2, 4],
+        log: [
+          [1, 0, 10],
+          [4, 10, 12],
+        ],
+      });
+      lone.hear(2, 5, { ...away, configuration: settled }).store();
+      expect([lone.group.end, lone.said('append-matched')]).toEqual([at(3, 40), []]);
+      lone.tick(40);
+      expect(lone.group.role).toBe('follower');
+      lone.hear(4, 6, { kind: 'pre-vote', position: at(4, 11) });
+      expect(lone.said('pre-vote-answer')).toMatchObject([{ answer: 'no' }]);
+      lone.hear(2, 5, { ...away, configuration: settled }).sync();
+      expect(lone.said('append-matched')).toMatchObject([{ position: at(3, 40) }]);
+      lone.tick(40);
+      expect(lone.group.role).toBe('pre-candidate');
+      lone.hear(4, 6, { kind: 'pre-vote', position: at(3, 40) });
+      expect(lone.said('pre-vote-answer')).toMatchObject([{ answer: 'yes' }]);
+    },
   'one that is not ahead of the log replaces nothing': core => {
     const lone = new Lone({
       core,
