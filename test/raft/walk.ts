@@ -124,7 +124,7 @@ export class Walk {
       crash: some(0.03),
       cut: some(0.02),
       change: some(0.3),
-      drop: some(0.05),
+      drop: some(0.15),
       compact: some(0.1),
       transfer: some(0.03),
       nap: some(0.05),
