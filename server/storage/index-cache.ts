@@ -1,10 +1,11 @@
 // Indexes of sealed segments, loaded when a read needs them and bounded in memory over all partitions. An index that is
 // missing, short or does not fit its segment is built again from the log and written back.
 
+import { readBaseOffset, readLastOffset } from '@sluice/protocol/record';
 import type { Logger } from '../base/logger.ts';
 import { type Disk, DiskFault } from '../io/disk.ts';
 import type { FilePool } from './file-pool.ts';
-import { scanBatches } from './log-scan.ts';
+import { scanBatches, walkBatches } from './log-scan.ts';
 import { OffsetIndex } from './offset-index.ts';
 import { Segment, type SegmentIndexes } from './segment.ts';
 import type { SparseIndex } from './sparse-index.ts';
@@ -113,10 +114,24 @@ export class IndexCache {
     const timesReachEnd =
       segment.latest.lastOffset < 0 ||
       (times.count > 0 && times.timestamp(times.count - 1) === segment.latest.timestamp);
-    const isShort = segment.byteLength > 2 * indexInterval && offsets.count === 0;
-    if (offsetsGood && timesGood && offsetsInRange && timesReachEnd && !isShort) return { offsets, times };
+    const fits = offsetsGood && timesGood && offsetsInRange && timesReachEnd;
+    if (fits && (offsets.count > 0 || !(await this.#needsEntries(segment, indexInterval)))) return { offsets, times };
     logger.warn({ segment: segment.logPath }, 'an index is missing or does not fit its segment: building it again');
     return this.rebuild(segment, indexInterval);
+  }
+
+  /** Whether an offset index without entries lacks some. A segment of one large batch needs none, and many are that. */
+  async #needsEntries(segment: Segment, indexInterval: number): Promise<boolean> {
+    if (segment.byteLength <= indexInterval) return false;
+    let position = 0;
+    let isNeeded = false;
+    await walkBatches(this.#options.files, { segment, position }, (buffer, at, batchBytes) => {
+      // As Segment.noteBatch decides while there is no entry yet.
+      isNeeded = position > indexInterval && readLastOffset(buffer, at) >= readBaseOffset(buffer, at);
+      position += batchBytes;
+      return isNeeded ? 'end' : 'go-on';
+    });
+    return isNeeded;
   }
 
   /** Builds both indexes of a sealed segment from its batches and writes them. */

@@ -478,6 +478,26 @@ describe('reading', () => {
     expect(await read(3, 8)).toMatchObject({ kind: 'batches', batches: [{}, {}, {}] });
   });
 
+  test('changes no file, also where a sealed segment is one batch that needs no entry in its index', async () => {
+    const world = await LogWorld.start({
+      seed: 'one batch a segment',
+      tailCacheBytes: 0,
+      settings: { segmentBytes: 12_000 },
+    });
+    for (let turn = 0; turn < 3; turn++) await world.appendDurably({ valueBytes: 10_000, timestamp: 1_000 + turn });
+    // The last batch of a segment may be large, and those before it too small for an entry.
+    await world.appendDurably({ valueBytes: 1_000, timestamp: 2_000 });
+    await world.appendDurably({ valueBytes: 9_000, timestamp: 2_001 });
+    await world.appendDurably({ valueBytes: 10_000, timestamp: 2_002 });
+    for (const again of [false, true]) {
+      if (again) await world.reopen();
+      const lines = traceDisk(world.disk);
+      expect((await world.readFrom(0)).batches).toHaveLength(6);
+      expect(lines.filter(line => /^(?:write|remove|truncate|rename)/.test(line))).toEqual([]);
+    }
+    expect(world.logged.filter(({ level }) => level === 'warn')).toEqual([]);
+  });
+
   test('a batch larger than one read is read whole', async () => {
     const world = await LogWorld.start({ seed: 'large', tailCacheBytes: 0, settings: { segmentBytes: 100_000_000 } });
     await world.appendDurably({ valueBytes: 3_000_000 });

@@ -1,7 +1,8 @@
 // Produce from a body that is read whole: JSON, or one raw value.
 //
-// The body is checked to its end before anything is appended. A single record may share a batch with those of other requests. Then each partition's records go to the broker in one
-// produce, all partitions at once, and the answer is put together in request order.
+// The body is checked to its end before anything is appended. A single record may share a batch with those of other requests
+// (record-gathering.ts). Otherwise each partition's records go to the broker in one produce, all partitions at once, and the
+// answer is put together in request order.
 
 import type { Result } from '@sluice/protocol/errors';
 import { accepted, refused } from '@sluice/protocol/errors';
