@@ -319,7 +319,7 @@ export interface EpochStart {
   readonly timestamp: number;
 }
 
-/** The batch that begins a leader's term: stamped already, without records, spanning no offset. */
+/** The batch that begins a leader's term (control.ts): stamped already, without records, spanning no offset. */
 export function encodeEpochStart(start: EpochStart): Uint8Array {
   if (!Number.isSafeInteger(start.timestamp)) throw new RangeError(`timestamp ${start.timestamp}`);
   const batch = new Uint8Array(BATCH_HEADER_BYTES);
@@ -331,7 +331,7 @@ export function encodeEpochStart(start: EpochStart): Uint8Array {
   writeInt64(batch, MAX_TIMESTAMP_AT, start.timestamp);
   writeInt64(batch, PRODUCER_ID_AT, NONE);
   writeInt16(batch, PRODUCER_EPOCH_AT, NONE);
-  writeInt32(batch, BASE_SEQUENCE_AT, NONE);
+  writeInt32(batch, BASE_SEQUENCE_AT, start.epoch);
   stampBatch(batch, { baseOffset: start.baseOffset, leaderEpoch: start.epoch });
   sealBatch(batch);
   return batch;

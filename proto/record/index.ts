@@ -8,6 +8,7 @@ export * from './murmur2.ts';
 export * from './varint.ts';
 export * from './compression.ts';
 export * from './control.ts';
+export * from './configuration.ts';
 export * from './encoder.ts';
 export * from './empty.ts';
 export * from './decoder.ts';

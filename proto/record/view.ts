@@ -38,7 +38,7 @@ import {
   readProducerId,
   readRecordCount,
 } from './layout.ts';
-import { SPANS_NO_OFFSET } from './control.ts';
+import { isEpochSealed, SPANS_NO_OFFSET } from './control.ts';
 
 /** Why bytes are not an acceptable batch. `needed` counts from the batch's first byte and may grow as more is known. */
 export type BatchFault =
@@ -51,6 +51,7 @@ export type BatchFault =
         | 'record-count'
         | 'attributes'
         | 'codec'
+        | 'epoch'
         | 'producer'
         | 'offset-range'
         | 'timestamp-range';
@@ -180,6 +181,9 @@ function headerFault(bytes: Uint8Array, at: number): BatchFault | null {
   const isControl = (readAttributes(bytes, at) & CONTROL_BIT) !== 0;
   if (count < 0 || delta < SPANS_NO_OFFSET || count > delta + 1 || (delta === SPANS_NO_OFFSET && !isControl)) {
     return { kind: 'record-count', detail: `${count} records cannot stand in a batch with last offset delta ${delta}` };
+  }
+  if (delta === SPANS_NO_OFFSET && !isEpochSealed(bytes, at)) {
+    return { kind: 'epoch', detail: `an epoch start of epoch ${readLeaderEpoch(bytes, at)} was not written as one` };
   }
   const baseOffset = readBaseOffset(bytes, at);
   if (baseOffset < 0 || baseOffset + delta >= Number.MAX_SAFE_INTEGER) {

@@ -7,6 +7,8 @@ import {
   BatchView,
   RecordCursor,
   checkClientBatch,
+  controlType,
+  decodeConfiguration,
   crc32c,
   decodeRecords,
   encodeBatch,
@@ -90,6 +92,8 @@ function readEverything(bytes: Uint8Array): void {
   if (bytes.length >= HEADER) {
     checkClientBatch(bytes, 0);
     isEpochStart(bytes, 0);
+    controlType(bytes);
+    decodeConfiguration(bytes);
   }
   expect(bytes.length >= HEADER ? headerFields(bytes) : []).not.toContain(Number.NaN);
 }

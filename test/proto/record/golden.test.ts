@@ -5,10 +5,14 @@ import { describe, expect, it } from 'vitest';
 import {
   BatchView,
   checkClientBatch,
+  controlType,
+  decodeConfiguration,
   decodeRecords,
   encodeBatch,
+  encodeConfiguration,
   encodeEpochStart,
   inspectBatch,
+  isConfiguration,
   isEpochStart,
   splitBatches,
   stampAppendTime,
@@ -60,13 +64,41 @@ const LZ4_OF_KAFKA =
   '000000000000000000000060ffffffff021330ac5f0003000000000000018bcfe568000000018bcfe56800ffffffffffffff' +
   'ffffffffffffff0000000104224d1860408220000000f4008601000000106169696f752061696a0900020f000f0600105069' +
   '696f750000000000';
+/** Its epoch stands a second time in the base sequence, under the CRC. */
 const EPOCH_START =
-  '000000000000002a0000003100000003026f3b093f0020ffffffff0000018bcfe568000000018bcfe56800ffffffffffffff' +
-  'ffffffffffffff00000000';
+  '000000000000002a00000031000000030254dff4be0020ffffffff0000018bcfe568000000018bcfe56800ffffffffffffff' +
+  'ffffff0000000300000000';
+/** Joint: replicas 1 and 13 take over from 1 and 2, and 2 becomes a learner. */
+const CONFIGURATION =
+  '00000000000003e80000010d000000050213717b5c0020000000000000018bcfe568000000018bcfe56800ffffffffffffff' +
+  'ffffffffffffff00000001b403000000080000534c9e03000001000226312f30613062306330642d313131312d343232322d' +
+  '383333332d3434343434343434343434342731332f30613062306330642d313131312d343232322d383333332d3636363636' +
+  '36363636363636000226312f30613062306330642d313131312d343232322d383333332d3434343434343434343434342632' +
+  '2f30613062306330642d313131312d343232322d383333332d3535353535353535353535350000000126322f306130623063' +
+  '30642d313131312d343232322d383333332d35353535353535353535353500';
+const NO_VOTERS =
+  '00000000000003e80000004700000005027dea7f280020000000000000018bcfe568000000018bcfe56800ffffffffffffff' +
+  'ffffffffffffff000000012a000000080000534c16000000000000000000000000';
+const DESCENDING =
+  '00000000000003e800000097000000050252be5ba50020000000000000018bcfe568000000018bcfe56800ffffffffffffff' +
+  'ffffffffffffff00000001c801000000080000534cb201000000000226322f30613062306330642d313131312d343232322d' +
+  '383333332d35353535353535353535353526312f30613062306330642d313131312d343232322d383333332d343434343434' +
+  '34343434343400000000000000';
 /** Ten offsets of which compaction has left the fourth and the eighth. */
 const COMPACTED =
   '00000000000000640000004200000002023c22e6750000000000090000018bcfe568000000018bcfe56801ffffffffffffff' +
   'ffffffffffffff0000000210000006026b0276000e00020e026c0100';
+
+const ONE = '1/0a0b0c0d-1111-4222-8333-444444444444';
+const TWO = '2/0a0b0c0d-1111-4222-8333-555555555555';
+const THIRTEEN = '13/0a0b0c0d-1111-4222-8333-666666666666';
+const JOINT = {
+  voters: [ONE, THIRTEEN],
+  outgoing: [ONE, TWO],
+  learners: [],
+  learnersNext: [TWO],
+  autoLeave: true,
+};
 
 function bytesOf(hex: string): Uint8Array {
   return new Uint8Array(Buffer.from(hex, 'hex'));
@@ -110,6 +142,21 @@ describe('the encoder writes', () => {
 
   it('an epoch start', () => {
     expect(hexOf(encodeEpochStart({ epoch: 3, baseOffset: 42, timestamp: TIMESTAMP }))).toBe(EPOCH_START);
+  });
+
+  it('a configuration, whatever the order of its lists', () => {
+    const configuration = { ...JOINT, voters: [...JOINT.voters].reverse() };
+    const stamp = { epoch: 5, baseOffset: 1000, timestamp: TIMESTAMP };
+    expect(hexOf(encodeConfiguration(configuration, stamp))).toBe(CONFIGURATION);
+  });
+
+  it.each<[string, Partial<typeof JOINT>]>([
+    ['a replica without a directory', { voters: ['1'] }],
+    ['a replica twice', { voters: [ONE, ONE] }],
+    ['more replicas than a group has', { voters: Array.from({ length: 129 }, (_, node) => `${node}${ONE.slice(1)}`) }],
+  ])('no configuration with %s', (_, change) => {
+    const stamp = { epoch: 5, baseOffset: 1000, timestamp: TIMESTAMP };
+    expect(() => encodeConfiguration({ ...JOINT, ...change }, stamp)).toThrow(RangeError);
   });
 
   it('the header of a transactional batch as given', () => {
@@ -177,6 +224,12 @@ describe('the decoder reads', () => {
   it('the append time in place of the records own', () => {
     expect(readable(APPEND_TIME)).toEqual(bothRecords(9, TIMESTAMP + 5000));
   });
+  it('a configuration', () => {
+    expect(decodeConfiguration(bytesOf(CONFIGURATION))).toEqual({ ok: true, configuration: JOINT });
+    expect([isConfiguration(bytesOf(CONFIGURATION)), controlType(bytesOf(CONFIGURATION))]).toEqual([true, 0x534c]);
+    for (const hex of [PLAIN, EPOCH_START, GZIP_TRANSACTIONAL]) expect(controlType(bytesOf(hex))).toBeNull();
+  });
+
   it('no records in an epoch start', () => expect(readable(EPOCH_START)).toEqual([]));
   it('no records in a batch that compaction has emptied, compressed or not', () => {
     const emptied = edited(edited(COMPACTED, 57, '00000000'), 8, '00000031').slice(0, 122);
@@ -252,8 +305,29 @@ describe('a view', () => {
   });
 });
 
+describe('a configuration is refused', () => {
+  it.each([
+    ['that is no control batch', edited(CONFIGURATION, 21, '0000'), /no configuration/],
+    ['of another type', edited(CONFIGURATION, 69, '0002'), /no configuration/],
+    ['with a key of a later version', edited(CONFIGURATION, 67, '0001'), /key/],
+    ['that spans two offsets', edited(CONFIGURATION, 23, '00000001'), /more than one offset/],
+    ['of a later version', edited(CONFIGURATION, 73, '0001'), /version 1/],
+    ['with flags that mean nothing', edited(CONFIGURATION, 75, '03'), /flags 3/],
+    ['with a count beyond its bytes', edited(CONFIGURATION, 76, '0040'), /.+/],
+    ['with a negative count', edited(CONFIGURATION, 76, 'ffff'), /-1 voters/],
+    ['with a list that ends before its replicas', edited(CONFIGURATION, 78, 'ff'), /NODE|within/],
+    ['with a replica of another form', edited(CONFIGURATION, 79, '78'), /NODE/],
+    ['without its last list', edited(CONFIGURATION, 239, '0000'), /behind its last list/],
+    ['without voters', NO_VOTERS, /no voters/],
+    ['with voters that do not ascend', DESCENDING, /do not ascend/],
+  ])('%s', (_, hex, detail) => {
+    const decoded = decodeConfiguration(bytesOf(hex));
+    expect(decoded.ok ? 'accepted' : decoded.detail).toMatch(detail);
+  });
+});
+
 describe('inspection', () => {
-  for (const [name, hex] of Object.entries({ PLAIN, STAMPED, APPEND_TIME, ZSTD, EPOCH_START, COMPACTED })) {
+  for (const [name, hex] of Object.entries({ PLAIN, STAMPED, APPEND_TIME, ZSTD, EPOCH_START, CONFIGURATION, COMPACTED })) {
     it(`accepts ${name}, alone and in the middle of other bytes`, () => {
       const bytes = bytesOf(hex);
       expect(inspectBatch(bytes, 0, LIMITS)).toEqual({ ok: true, byteLength: bytes.length });
@@ -284,6 +358,7 @@ describe('inspection', () => {
     ['a last offset delta of -2', edited(EPOCH_START, 23, 'fffffffe'), 'record-count'],
     ['an epoch start without the control bit', edited(EPOCH_START, 21, '0000'), 'record-count'],
     ['an epoch start with a record', edited(EPOCH_START, 57, '00000001'), 'record-count'],
+    ['an epoch start whose epoch is not the one that was written', edited(EPOCH_START, 12, '00000103'), 'epoch'],
   ];
   for (const [name, hex, kind] of contradictory) {
     it(`refuses ${name}, whatever the CRC says`, () => {
@@ -358,6 +433,7 @@ describe('what a client may send', () => {
 
   const refused: readonly [string, string, BatchFault['kind']][] = [
     ['an epoch start', EPOCH_START, 'attributes'],
+    ['a configuration', CONFIGURATION, 'attributes'],
     ['a control batch', edited(PLAIN, 21, '0020'), 'attributes'],
     ['a batch with append time', APPEND_TIME, 'attributes'],
     ['a delete horizon', edited(PLAIN, 21, '0040'), 'attributes'],
