@@ -254,11 +254,12 @@ export class Partition implements LogListener {
   // ------------------------------------------------------------------------------------------------- from the log
 
   durable(notice: DurableNotice): void {
-    if (notice.endOffset <= this.#highWatermark) return;
-    this.#highWatermark = notice.endOffset;
+    const { offset: end } = notice.position;
+    if (end <= this.#highWatermark) return;
+    this.#highWatermark = end;
     while (this.#parkedHead < this.#parked.length) {
       const first = this.#parked[this.#parkedHead]!;
-      if (first.endOffset > notice.endOffset) break;
+      if (first.endOffset > end) break;
       this.#parkedHead++;
       this.#pending.release(first.bytes);
       if (!first.answered) {

@@ -2,16 +2,16 @@
 //
 // Invariant: `bytes` counts the batches that are queued and those of the group that is being written.
 
-import { type Offset } from '@sluice/protocol/ids';
 import { readBaseOffset } from '@sluice/protocol/record';
 import { GATHER_BUFFERS_MAX, GATHER_BYTES_MAX } from '../base/limits.ts';
+import { comparePositions, type Position } from './position.ts';
 import type { LatestTime, Segment } from './segment.ts';
 
 export interface QueuedBatch {
   readonly batch: Uint8Array;
   readonly segment: Segment;
   readonly position: number;
-  readonly endOffset: Offset;
+  readonly end: Position;
   /** The segment's newest record once this batch is written. */
   readonly latest: LatestTime;
 }
@@ -23,7 +23,7 @@ export interface WriteGroup {
   readonly position: number;
   readonly bytes: number;
   readonly records: number;
-  readonly endOffset: Offset;
+  readonly end: Position;
   readonly latest: LatestTime;
 }
 
@@ -58,9 +58,9 @@ export class AppendQueue {
       last = queued;
     }
     this.#batches = this.#batches.length === buffers.length ? [] : this.#batches.slice(buffers.length);
-    const records = last.endOffset - readBaseOffset(first.batch, 0);
-    const { endOffset, latest } = last;
-    return { segment: first.segment, buffers, position: first.position, bytes, records, endOffset, latest };
+    const { end, latest } = last;
+    const records = end.offset - readBaseOffset(first.batch, 0);
+    return { segment: first.segment, buffers, position: first.position, bytes, records, end, latest };
   }
 
   /** The group was written, or never will be. */
@@ -68,12 +68,18 @@ export class AppendQueue {
     this.#bytes -= group.bytes;
   }
 
-  /** Forgets what ends above the offset. */
-  cut(end: Offset): void {
+  /** Forgets what lies behind the position. */
+  cut(to: Position): void {
     this.#batches = this.#batches.filter(queued => {
-      if (queued.endOffset <= end) return true;
+      if (comparePositions(queued.end, to) <= 0) return true;
       this.#bytes -= queued.batch.length;
       return false;
     });
+  }
+
+  /** Forgets everything. */
+  clear(): void {
+    for (const queued of this.#batches) this.#bytes -= queued.batch.length;
+    this.#batches = [];
   }
 }

@@ -6,7 +6,7 @@ import type { Offset } from '@sluice/protocol/ids';
 export interface DamagedRange {
   /** First offset that cannot be read. */
   readonly from: Offset;
-  /** First readable offset behind it. */
+  /** First readable offset behind it; the same where nothing but epoch starts is damaged. */
   readonly to: Offset;
   readonly file: string;
   readonly position: number;
@@ -41,7 +41,7 @@ export class DamageMap {
   }
 
   /** The first batch behind the last damage in that file below an offset: where reading can begin. Null where nothing is damaged. */
-  resumeBefore(file: string, offset: Offset): { readonly position: number; readonly offset: Offset } | null {
+  resumeBefore(file: string, offset: number): { readonly position: number; readonly offset: Offset } | null {
     let resume: { readonly position: number; readonly offset: Offset } | null = null;
     for (const range of this.#ranges) {
       if (range.file !== file || range.to > offset || range.toPosition === null) continue;
@@ -49,6 +49,17 @@ export class DamageMap {
         resume = { position: range.toPosition, offset: range.to };
     }
     return resume;
+  }
+
+  /** Forgets what lies behind the offset, after a cut. */
+  dropAbove(offset: Offset): void {
+    for (let index = this.#ranges.length - 1; index >= 0; index--) {
+      if (this.#ranges[index]!.from >= offset) this.#ranges.splice(index, 1);
+    }
+  }
+
+  clear(): void {
+    this.#ranges.length = 0;
   }
 
   /** Forgets what lies wholly below the offset, after the log start moved. */

@@ -23,10 +23,12 @@ import { DiskReserve } from './disk-reserve.ts';
 import { FilePool } from './file-pool.ts';
 import { IndexCache } from './index-cache.ts';
 import type { LogContext } from './log-context.ts';
+import { finishInstall, PARTITION_METADATA } from './log-install.ts';
 import { LogMarks } from './log-marks.ts';
 import type { LogSettings } from './log-settings.ts';
 import { NodeStore } from './node-store.ts';
 import { type LogListener, PartitionLog } from './partition-log.ts';
+import { ORIGIN, positionAt } from './position.ts';
 import { deletedDirectoryName, isDeletedDirectoryName, partitionDirectoryName } from './segment-name.ts';
 import { readSmallFile, replaceSmallFile } from './small-file.ts';
 import { SyncGate } from './sync-gate.ts';
@@ -157,29 +159,44 @@ export class DataDirectory {
 
   /**
    * Opens the partition's log. A partition that the store has never heard of and that has no folder is new (its creation may have
-   * been interrupted): its folder and its first mark are made durable before this returns.
+   * been interrupted): its folder and its first mark are made durable before this returns. A folder without its marks, or marks
+   * without their folder, are never new: what is there is opened, and the replica is faulty from then on.
    */
   async openLog(name: PartitionName, settings: LogSettings, listener: LogListener): Promise<PartitionLog> {
     const { disk, store, logger } = this.context;
     const directory = this.#directory(name);
-    const marks = new LogMarks(store, storeKey(name));
+    const key = storeKey(name);
+    const marks = new LogMarks(store, key);
+    await finishInstall({ context: this.context, directory, key, marks });
     const exists = await disk.exists(directory);
-    if (marks.syncPoint() === null) {
-      if (exists) logger.error({ directory }, 'the store has no mark of this partition: every batch is checked');
-      else await this.#create(name, marks);
+    const point = marks.syncPoint();
+    if (point !== null) marks.setBorn(false);
+    if (point === null) {
+      if (!exists || marks.isBorn()) await this.#create(name, marks);
+      else {
+        logger.error({ directory }, 'the store has no mark of this partition: every batch is checked');
+        marks.setFault({ reason: 'record-missing', claims: ORIGIN });
+      }
     } else if (!exists) {
       logger.error({ directory }, 'the folder of a partition is missing');
+      marks.setFault({ reason: 'directory-missing', claims: positionAt(point.leaderEpoch, point.endOffset) });
+      await marks.flush();
       await disk.makeDirectory(directory);
     }
     await this.#checkMetadata(name, directory);
-    return PartitionLog.open({ context: this.context, directory, key: storeKey(name), settings, listener });
+    return PartitionLog.open({ context: this.context, directory, key, settings, listener });
   }
 
+  /** Once more where a crash interrupted it. The mark of the birth tells that from a folder whose marks are lost. */
   async #create(name: PartitionName, marks: LogMarks): Promise<void> {
     const { disk } = this.context;
     const directory = this.#directory(name);
+    if (!marks.isBorn()) {
+      marks.setBorn(true);
+      await marks.flush();
+    }
     await disk.makeDirectory(directory);
-    await replaceSmallFile(disk, path.join(directory, 'partition.metadata'), metadataText(name.topicId));
+    await replaceSmallFile(disk, path.join(directory, PARTITION_METADATA), metadataText(name.topicId));
     await disk.syncDirectory(this.path);
     const start: Offset = offset(0);
     marks.setSyncPoint(
@@ -197,12 +214,14 @@ export class DataDirectory {
       },
       0,
     );
+    marks.setClean(true);
+    marks.setBorn(false);
     await marks.flush();
   }
 
   async #checkMetadata(name: PartitionName, directory: string): Promise<void> {
     const { disk, logger } = this.context;
-    const file = path.join(directory, 'partition.metadata');
+    const file = path.join(directory, PARTITION_METADATA);
     const text = await readSmallFile(disk, file);
     if (text === metadataText(name.topicId)) return;
     if (text !== null) {
@@ -221,7 +240,7 @@ export class DataDirectory {
     const directory = this.#directory(name);
     new LogMarks(store, storeKey(name)).removeAll();
     if (!(await disk.exists(directory))) return;
-    if ((await readSmallFile(disk, path.join(directory, 'partition.metadata'))) !== metadataText(name.topicId)) return;
+    if ((await readSmallFile(disk, path.join(directory, PARTITION_METADATA))) !== metadataText(name.topicId)) return;
     await disk.rename(directory, this.#retiredDirectory(name));
     await disk.syncDirectory(this.path);
   }

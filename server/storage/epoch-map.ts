@@ -1,10 +1,21 @@
-// Which leader epoch wrote which offsets: epoch -> first offset, epochs and offsets never falling.
+// Which leader epoch wrote which offsets: the list of the epoch starts in a log, and the position of the entry before the
+// first batch that is left of it.
+//
+//      base           starts                      end
+//   ─────┤ 3 │4├───────┤5├┤6├───────────────────────┤      5 covers nothing: an election without data
+//        B
 //
 //   leader-epoch-checkpoint (Kafka's format):  0 LF  number of entries LF  {epoch SP start offset LF}
 //
-// Batches before the first entry belong to epoch 0.
+// The checkpoint names the base first (unless that is epoch 0, which needs no entry), then every start. Batches before the
+// first start belong to the base's epoch.
+//
+// Invariant: epochs strictly rise, also above the base's; start offsets never fall and are at or above the base's.
 
-import { isOffset, type LeaderEpoch, type Offset } from '@sluice/protocol/ids';
+import { isOffset, leaderEpoch, type LeaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
+import { isEpochStart, readBaseOffset, readLeaderEpoch } from '@sluice/protocol/record';
+import { assert } from '../base/assert.ts';
+import { comparePositions, ORIGIN, type Position, textOf } from './position.ts';
 
 /** An int32 in every batch. */
 const EPOCH_MAX = 0x7fffffff;
@@ -14,77 +25,130 @@ export interface EpochStart {
   readonly startOffset: Offset;
 }
 
+const positionOf = ({ epoch, startOffset }: EpochStart): Position => ({ epoch, offset: startOffset });
+
+const placesRise = (base: Position, starts: readonly EpochStart[]): boolean =>
+  starts.every((start, index) => {
+    const before = index === 0 ? base : positionOf(starts[index - 1]!);
+    return start.epoch > before.epoch && start.startOffset >= before.offset;
+  });
+
 export class EpochMap {
-  #entries: EpochStart[] = [];
+  #base: Position;
+  #starts: EpochStart[] = [];
 
-  get latest(): number {
-    return this.#entries.at(-1)?.epoch ?? 0;
+  constructor(base: Position = ORIGIN) {
+    this.#base = base;
   }
 
-  get entries(): readonly EpochStart[] {
-    return this.#entries;
+  get base(): Position {
+    return this.#base;
   }
 
-  /** True when the epoch is new and the checkpoint has to be written before the batch. */
-  note(epoch: LeaderEpoch, startOffset: Offset): boolean {
-    if (this.#entries.length > 0 && epoch <= this.latest) return false;
-    this.#entries.push({ epoch, startOffset });
-    return true;
+  get starts(): readonly EpochStart[] {
+    return this.#starts;
+  }
+
+  /** The epoch of the last entry. */
+  get latest(): LeaderEpoch {
+    return this.#starts.at(-1)?.epoch ?? this.#base.epoch;
+  }
+
+  /** Whether an epoch may begin here: behind everything that is known. */
+  canStart(epoch: number, at: number): boolean {
+    return epoch > this.latest && at >= (this.#starts.at(-1)?.startOffset ?? this.#base.offset);
+  }
+
+  start(epoch: number, at: number): void {
+    assert(this.canStart(epoch, at), `epoch ${epoch} cannot begin at ${at} behind epoch ${this.latest}`);
+    this.#starts.push({ epoch: leaderEpoch(epoch), startOffset: offset(at) });
   }
 
   /** The epoch of the batch that covers the offset. */
-  epochAt(offset: Offset): number {
-    let epoch = 0;
-    for (const entry of this.#entries) {
-      if (entry.startOffset > offset) break;
-      epoch = entry.epoch;
-    }
-    return epoch;
+  epochAt(at: number): LeaderEpoch {
+    let index = this.#starts.length - 1;
+    while (index >= 0 && this.#starts[index]!.startOffset > at) index--;
+    return index < 0 ? this.#base.epoch : this.#starts[index]!.epoch;
   }
 
-  /**
-   * Whether a batch of the epoch may begin at the offset. An epoch start spans no offset, so the epoch after it may begin
-   * at the same one.
-   */
-  fits(epoch: number, offset: Offset): boolean {
-    const next = this.#entries.findIndex(entry => entry.epoch > epoch);
-    const own = (next < 0 ? this.#entries.length : next) - 1;
-    const entry = this.#entries[own];
-    if (entry === undefined ? epoch !== 0 : entry.epoch !== epoch) return false;
-    if (entry !== undefined && offset <= entry.startOffset) return offset === entry.startOffset;
-    const following = this.#entries[own + 1];
-    return following === undefined || offset < following.startOffset;
+  hasStart(epoch: number, at: number): boolean {
+    return this.#starts.some(start => start.epoch === epoch && start.startOffset === at);
   }
 
-  /** Drops epochs that begin at or above the offset; true when there were any, and the checkpoint has to be written again. */
-  cut(offset: Offset): boolean {
-    const kept = this.#entries.filter(entry => entry.startOffset < offset);
-    const isShorter = kept.length < this.#entries.length;
-    this.#entries = kept;
+  /** Whether the batch stands where its epoch says. */
+  admits(buffer: Uint8Array, at: number): boolean {
+    const [epoch, baseOffset] = [readLeaderEpoch(buffer, at), readBaseOffset(buffer, at)];
+    return isEpochStart(buffer, at) ? this.hasStart(epoch, baseOffset) : this.epochAt(baseOffset) === epoch;
+  }
+
+  /** Whether a log that ends at `endOffset` holds the entry: every offset that an epoch covers counts, both ends too. */
+  holds({ epoch, offset: at }: Position, endOffset: Offset): boolean {
+    if (epoch === this.#base.epoch) return at >= this.#base.offset && at <= (this.#starts[0]?.startOffset ?? endOffset);
+    const index = this.#starts.findIndex(start => start.epoch === epoch);
+    if (index < 0) return false;
+    return at >= this.#starts[index]!.startOffset && at <= (this.#starts[index + 1]?.startOffset ?? endOffset);
+  }
+
+  /** The epoch of the first batch after a position that is held, and where that batch begins. */
+  after(position: Position): { readonly epoch: LeaderEpoch; readonly baseOffset: Offset } {
+    const next = this.#starts.find(start => start.epoch > position.epoch);
+    const isStart = next !== undefined && next.startOffset === position.offset;
+    return { epoch: isStart ? next.epoch : position.epoch, baseOffset: position.offset };
+  }
+
+  /** The last position at or below the offset of what is left of it: under the epoch that covers the offset before. */
+  positionBelow(at: Offset): Position {
+    if (at <= this.#base.offset) return this.#base;
+    const start = this.#starts.findLast(each => each.startOffset < at);
+    return { epoch: start?.epoch ?? this.#base.epoch, offset: at };
+  }
+
+  /** Drops the starts behind the position; true when there were any. */
+  cut(to: Position): boolean {
+    const kept = this.#starts.filter(start => comparePositions(positionOf(start), to) <= 0);
+    const isShorter = kept.length < this.#starts.length;
+    this.#starts = kept;
     return isShorter;
   }
 
-  format(): string {
-    const lines = this.#entries.map(entry => `${entry.epoch} ${entry.startOffset}\n`);
-    return `0\n${lines.length}\n${lines.join('')}`;
+  /** What lies at or before the position is not in the log any more. */
+  moveBase(to: Position): void {
+    assert(comparePositions(to, this.#base) >= 0, `the base ${textOf(this.#base)} does not go back to ${textOf(to)}`);
+    this.#base = to;
+    this.#starts = this.#starts.filter(start => comparePositions(positionOf(start), to) > 0);
+    assert(placesRise(to, this.#starts), `a base of ${textOf(to)} among the starts`);
   }
 
-  /** Null for text that is not a checkpoint. */
-  static parse(text: string): EpochMap | null {
+  /** An empty log behind a snapshot's base. */
+  restart(base: Position): void {
+    this.#base = base;
+    this.#starts = [];
+  }
+
+  /** The checkpoint of the log up to an epoch: what comes behind it may not be durable. */
+  format(latest: number = this.latest): string {
+    const entries = this.#starts.filter(start => start.epoch <= latest);
+    if (this.#base.epoch > 0) entries.unshift({ epoch: this.#base.epoch, startOffset: this.#base.offset });
+    return `0\n${entries.length}\n${entries.map(({ epoch, startOffset }) => `${epoch} ${startOffset}\n`).join('')}`;
+  }
+
+  /** Null for text that is not a checkpoint of a log with this base. */
+  static parse(text: string, base: Position = ORIGIN): EpochMap | null {
     const [version, count, ...lines] = text.split('\n');
     if (version !== '0' || lines.at(-1) !== '' || Number(count) !== lines.length - 1) return null;
-    const map = new EpochMap();
+    const map = new EpochMap(base);
+    let before = -1;
     for (const line of lines.slice(0, -1)) {
       const match = /^(\d{1,10}) (\d{1,16})$/.exec(line);
       if (match === null) return null;
       const [epoch, startOffset] = [Number(match[1]), Number(match[2])];
-      if (epoch > EPOCH_MAX || !isOffset(startOffset)) return null;
-      map.#entries.push({ epoch: epoch as LeaderEpoch, startOffset });
+      if (epoch <= before || epoch > EPOCH_MAX || !isOffset(startOffset)) return null;
+      before = epoch;
+      // The base itself, or what was before it when the checkpoint was written.
+      if (epoch <= base.epoch) continue;
+      if (!map.canStart(epoch, startOffset)) return null;
+      map.start(epoch, startOffset);
     }
-    const rises = map.#entries.every((entry, index) => {
-      const before = map.#entries[index - 1];
-      return before === undefined || (entry.epoch > before.epoch && entry.startOffset >= before.startOffset);
-    });
-    return rises ? map : null;
+    return map;
   }
 }

@@ -4,14 +4,15 @@
 // every segment is read, sealed ones too, and the files that are built from the log are compared with it.
 
 import path from 'node:path';
-import { leaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
-import { readBaseOffset, readLeaderEpoch } from '@sluice/protocol/record';
+import { type Offset, offset } from '@sluice/protocol/ids';
+import { isEpochStart, readBaseOffset, readLeaderEpoch } from '@sluice/protocol/record';
 import { type Disk, DiskFault, type DiskFile } from '../io/disk.ts';
 import { EpochMap } from './epoch-map.ts';
 import type { Finding } from './finding.ts';
 import type { MarksView } from './log-marks.ts';
 import { type FoundDamage, scanOverDamage } from './log-scan.ts';
-import { checkpointCrc, EPOCH_CHECKPOINT, judgeTail, whereOf } from './recovery.ts';
+import { ORIGIN } from './position.ts';
+import { EPOCH_CHECKPOINT, epochLimit, judgeTail, knownEpochs, noteEpoch, whereOf } from './recovery.ts';
 import { Segment } from './segment.ts';
 import { type CheckedCounts, SegmentCheck } from './segment-check.ts';
 import { parseSegmentFileName, segmentFileName } from './segment-name.ts';
@@ -44,10 +45,11 @@ class LogCheck {
     const { marks, directory } = this.#request;
     const segments = await this.#segments();
     await this.#chooseEpochs(segments);
-    const start = marks.logStart();
+    const { offset: start, base } = marks.logStart();
     const synced = marks.syncPoint()?.endOffset ?? start;
     // What the next start removes is nobody's loss.
     while (segments.length > 1 && segments[1]!.baseOffset <= start) segments.shift();
+    while (segments[0] !== undefined && segments[0].baseOffset < (base?.offset ?? 0)) segments.shift();
     const first = segments[0];
     if (start < (first?.baseOffset ?? synced)) {
       const file = path.join(directory, segmentFileName(start, 'log'));
@@ -90,59 +92,79 @@ class LogCheck {
     }
   }
 
-  /** The checkpoint, or where it is not to be relied on what the batches themselves say. */
+  /** The checkpoint up to the sync point, or where it is not to be relied on what the batches themselves say. */
   async #chooseEpochs(segments: readonly Segment[]): Promise<void> {
-    const { disk, directory, found } = this.#request;
+    const { disk, directory, found, marks } = this.#request;
     const file = path.join(directory, EPOCH_CHECKPOINT);
     const text = await readSmallFile(disk, file);
-    const parsed = text === null ? null : EpochMap.parse(text);
+    const point = marks.syncPoint();
     const wrong = (meaning: string, advice: string): void =>
       found({ grade: 'derived', file, position: null, offsets: null, meaning, advice });
     const heals = 'nothing: the next start builds it again from the log';
-    const told = await this.#toldEpochs(segments);
-    this.#epochs = parsed ?? told.epochs;
+    const base = marks.logStart().base ?? ORIGIN;
+    const parsed = text === null ? null : EpochMap.parse(text, base);
+    const told = await this.#toldEpochs(segments, new EpochMap(base));
+    const known = knownEpochs(text, base, point);
+    this.#epochs = known ?? told.epochs;
     if (parsed === null) {
       const hasLog = segments.some(segment => segment.byteLength > 0);
       if (hasLog) wrong(text === null ? 'the file is missing' : 'this is no checkpoint', heals);
       return;
     }
+    const knownCrc = point?.epochsCrc ?? -1;
+    const misfit = (): void =>
+      knownCrc === -1
+        ? wrong(CHECKPOINT_MISFIT, 'remove this file: the next start builds it again from the log')
+        : wrong('this is not the checkpoint that the store knows', heals);
+    if (known !== null) {
+      // Behind the sync point the checkpoint may be ahead or not there yet, but it names what stands in the log.
+      const isAhead = parsed.starts.filter(start => start.epoch > known.latest);
+      const isTold = isAhead.every(start => told.epochs.hasStart(start.epoch, start.startOffset));
+      if (isTold && told.misfits(known, known.latest) <= told.misfits(told.epochs, known.latest)) return;
+      this.#epochs = isTold ? told.epochs : known;
+      misfit();
+      return;
+    }
     // Batches that fit neither are wrong in themselves; those that fit what the others tell, tell of the checkpoint.
-    if (told.misfits(parsed) <= told.misfits(told.epochs)) return;
-    this.#epochs = told.epochs;
-    const knownCrc = this.#request.marks.syncPoint()?.epochsCrc ?? -1;
-    if (knownCrc !== -1 && checkpointCrc(text!) !== knownCrc)
-      wrong('this is not the checkpoint that the store knows', heals);
-    else wrong(CHECKPOINT_MISFIT, 'remove this file: the next start builds it again from the log');
+    if (told.misfits(parsed) > told.misfits(told.epochs)) misfit();
+    else this.#epochs = parsed;
   }
 
   /** Epochs by the good batches alone. */
   async #toldEpochs(
     segments: readonly Segment[],
-  ): Promise<{ readonly epochs: EpochMap; misfits(epochs: EpochMap): number }> {
-    const epochs = new EpochMap();
-    const runs: { readonly epoch: number; readonly from: Offset; count: number }[] = [];
+    epochs: EpochMap,
+  ): Promise<{ readonly epochs: EpochMap; misfits(epochs: EpochMap, epochMax?: number): number }> {
+    const point = this.#request.marks.syncPoint();
+    /** Batches of one epoch, one behind the other; an epoch start is one of its own. */
+    const runs: { readonly epoch: number; readonly from: number; readonly isStart: boolean; count: number }[] = [];
     for (const [index, segment] of segments.entries()) {
       const endOffset = segments[index + 1]?.baseOffset ?? Number.MAX_SAFE_INTEGER;
-      const from = {
-        position: 0,
-        baseOffset: segment.baseOffset,
-        endPosition: segment.byteLength,
-        endOffset,
-        epochs: null,
-      };
+      const endPosition = segment.byteLength;
+      const from = { position: 0, baseOffset: segment.baseOffset, endPosition, endOffset, epochs: null };
+      const isLast = index === segments.length - 1;
+      const epochMax = isLast ? Number.POSITIVE_INFINITY : epochLimit(segment, point);
       const onBatch = (buffer: Uint8Array, at: number): void => {
-        const epoch = readLeaderEpoch(buffer, at);
-        const base = offset(readBaseOffset(buffer, at));
-        if (epoch > 0) epochs.note(leaderEpoch(epoch), base);
+        noteEpoch(epochs, { buffer, at, epochMax });
+        const [epoch, from, isStart] = [
+          readLeaderEpoch(buffer, at),
+          readBaseOffset(buffer, at),
+          isEpochStart(buffer, at),
+        ];
         const run = runs.at(-1);
-        if (run?.epoch === epoch) run.count++;
-        else runs.push({ epoch, from: base, count: 1 });
+        if (run?.epoch === epoch && !run.isStart && !isStart) run.count++;
+        else runs.push({ epoch, from, isStart, count: 1 });
       };
       await this.#use(segment.logPath, file => scanOverDamage(file, from, { onBatch, onDamage() {} }));
     }
     return {
       epochs,
-      misfits: judged => runs.reduce((sum, run) => sum + (judged.fits(run.epoch, run.from) ? 0 : run.count), 0),
+      misfits: (judged, epochMax = Number.POSITIVE_INFINITY) =>
+        runs.reduce((sum, { epoch, from, isStart, count }) => {
+          if (epoch > epochMax) return sum;
+          const fits = isStart ? judged.hasStart(epoch, from) : judged.epochAt(from) === epoch;
+          return fits ? sum : sum + count;
+        }, 0),
     };
   }
 
@@ -276,16 +298,20 @@ class LogCheck {
     }
   }
 
-  #lost(file: string, range: Omit<FoundDamage, 'toPosition'>): void {
-    const from = Math.max(range.from, this.#request.marks.logStart());
-    // What was deleted is nobody's loss.
-    if (range.to <= from) return;
+  #lost(file: string, range: Omit<FoundDamage, 'toPosition' | 'next'>): void {
+    const start = this.#request.marks.logStart().offset;
+    const from = Math.max(range.from, start);
+    // What was deleted is nobody's loss. Epoch starts span no offset.
+    if (range.to < start || (range.from < range.to && range.to <= from)) return;
     this.#request.found({
       grade: 'damage',
       file,
       position: range.position,
       offsets: { from: offset(from), to: offset(range.to) },
-      meaning: `these offsets cannot be read: ${range.reason}`,
+      meaning:
+        range.from < range.to
+          ? `these offsets cannot be read: ${range.reason}`
+          : `the start of an epoch cannot be read, all records can: ${range.reason}`,
       advice: ACCEPT_LOSS,
     });
   }

@@ -1,14 +1,24 @@
-// What a log keeps in the node's store: how far it was synced, where it starts, and what each sealed segment was when it was
-// sealed. Recovery judges the files by these marks. Throws StartRefusal for a mark that no broker writes.
+// What a log keeps in the node's store. Recovery judges the files by these marks. Throws StartRefusal for a mark that no broker
+// writes.
+//
+//   sync/KEY          how far it was synced
+//   start/KEY         where it starts, and the position of the entry before the first batch that is left
+//   sealed/KEY/BASE   what each sealed segment was when it was sealed
+//   install/KEY       a snapshot's base: the empty log beside the old one takes its place (log-install.ts)
+//   born/KEY          its folder is being made for the first time
+//   clean/KEY         it was closed with everything synced; gone before the first write that may not be
+//   fault/KEY         it lost something that the files cannot tell any more, and what it had acknowledged
 
-import { isOffset, type Offset, offset } from '@sluice/protocol/ids';
+import { isOffset, type LeaderEpoch, leaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
 import { StartRefusal } from '../base/start-refusal.ts';
 import type { NodeStore, StoreValue } from './node-store.ts';
+import { ORIGIN, type Position } from './position.ts';
 
 /** Everything below `endOffset`, up to `position` in the segment, was synced. */
 export interface SyncPoint {
   /** Raised by each cut; a durable notice of an older generation confirms nothing. */
   readonly generation: number;
+  /** Of the last entry below it. */
   readonly leaderEpoch: number;
   readonly endOffset: Offset;
   /** Base offset of the segment that holds the end. */
@@ -20,13 +30,37 @@ export interface SyncPoint {
   readonly latestTimestamp: number;
   readonly latestOffset: number;
   readonly firstTimestamp: number;
-  /** CRC-32C of the epoch checkpoint; -1 where it is not known. */
+  /** CRC-32C of the epoch checkpoint up to here; -1 where it is not known. */
   readonly epochsCrc: number;
+}
+
+export interface LogStartMark {
+  readonly offset: Offset;
+  /** Null in marks of earlier builds, which knew one epoch. */
+  readonly base: Position | null;
+}
+
+export interface InstallMark {
+  readonly base: Position;
+  /** Of the log from then on. */
+  readonly generation: number;
+  /** The new log has its name; the old one is still to be removed. */
+  readonly isSwapped: boolean;
+}
+
+export type FaultReason = 'directory-missing' | 'record-missing';
+
+export interface FaultMark {
+  readonly reason: FaultReason;
+  /** The least that was acknowledged. */
+  readonly claims: Position;
 }
 
 export interface SealedMark {
   readonly baseOffset: Offset;
   readonly endOffset: Offset;
+  /** Of the last batch. */
+  readonly lastEpoch: number;
   readonly byteLength: number;
   readonly crc: number;
   readonly latestTimestamp: number;
@@ -34,23 +68,36 @@ export interface SealedMark {
 }
 
 /** Lines of the store have a checksum: what is wrong in one was written so. */
-const refuse = (field: string): StartRefusal =>
+export const refuseMark = (field: string): StartRefusal =>
   new StartRefusal(
     'data-directory-damaged',
     `the store of the data directory (store-0, store-1) holds an entry with a wrong "${field}". Use the release of Sluice that wrote it, or restore both files from a backup.`,
   );
 
+const KINDS = ['sync', 'start', 'install', 'born', 'clean', 'fault'] as const;
+
 const numberAt = (value: StoreValue, field: string): number => {
   const found = value[field];
-  if (!Number.isSafeInteger(found)) throw refuse(field);
+  if (!Number.isSafeInteger(found)) throw refuseMark(field);
   return found as number;
 };
 
 const offsetAt = (value: StoreValue, field: string): Offset => {
   const found = numberAt(value, field);
-  if (!isOffset(found)) throw refuse(field);
+  if (!isOffset(found)) throw refuseMark(field);
   return found;
 };
+
+const epochAt = (value: StoreValue, field: string): LeaderEpoch => {
+  const found = offsetAt(value, field);
+  if (found > 0x7fff_ffff) throw refuseMark(field);
+  return leaderEpoch(found);
+};
+
+const positionIn = (value: StoreValue): Position => ({
+  epoch: epochAt(value, 'epoch'),
+  offset: offsetAt(value, 'offset'),
+});
 
 /** The marks as they stand in a store or in an image of one. */
 export class MarksView {
@@ -67,7 +114,7 @@ export class MarksView {
     if (value === null) return null;
     return {
       generation: numberAt(value, 'generation'),
-      leaderEpoch: numberAt(value, 'leaderEpoch'),
+      leaderEpoch: epochAt(value, 'leaderEpoch'),
       endOffset: offsetAt(value, 'endOffset'),
       segment: offsetAt(value, 'segment'),
       // Both count bytes of a file.
@@ -81,9 +128,38 @@ export class MarksView {
     };
   }
 
-  logStart(): Offset {
+  logStart(): LogStartMark {
     const value = this.#values.get(`start/${this.#key}`);
-    return value === null ? offset(0) : offsetAt(value, 'offset');
+    if (value === null) return { offset: offset(0), base: ORIGIN };
+    const base = value['base'];
+    return {
+      offset: offsetAt(value, 'offset'),
+      base: typeof base === 'object' && base !== null ? positionIn(base as StoreValue) : null,
+    };
+  }
+
+  /** A snapshot that is being installed. */
+  install(): InstallMark | null {
+    const value = this.#values.get(`install/${this.#key}`);
+    if (value === null) return null;
+    const generation = numberAt(value, 'generation');
+    return { base: positionIn(value), generation, isSwapped: value['isSwapped'] === true };
+  }
+
+  isBorn(): boolean {
+    return this.#values.get(`born/${this.#key}`) !== null;
+  }
+
+  isClean(): boolean {
+    return this.#values.get(`clean/${this.#key}`) !== null;
+  }
+
+  fault(): FaultMark | null {
+    const value = this.#values.get(`fault/${this.#key}`);
+    if (value === null) return null;
+    const { reason } = value;
+    if (reason !== 'directory-missing' && reason !== 'record-missing') throw refuseMark('reason');
+    return { reason, claims: positionIn(value) };
   }
 
   sealed(baseOffset: Offset): SealedMark | null {
@@ -92,6 +168,8 @@ export class MarksView {
     return {
       baseOffset,
       endOffset: offsetAt(value, 'endOffset'),
+      // Earlier builds knew one epoch.
+      lastEpoch: value['lastEpoch'] === undefined ? 0 : epochAt(value, 'lastEpoch'),
       byteLength: offsetAt(value, 'byteLength'),
       crc: numberAt(value, 'crc'),
       latestTimestamp: numberAt(value, 'latestTimestamp'),
@@ -110,12 +188,40 @@ export class LogMarks extends MarksView {
     this.#key = key;
   }
 
+  /** Whether the store may have lost something of this log. */
+  isSuspect(): boolean {
+    return ['raft', 'sync', 'start'].some(kind => this.#store.isSuspect(`${kind}/${this.#key}`));
+  }
+
   setSyncPoint(point: SyncPoint, logBytes: number): void {
     this.#store.set(`sync/${this.#key}`, { ...point }, logBytes);
   }
 
-  setLogStart(start: Offset): void {
-    this.#store.set(`start/${this.#key}`, { offset: start });
+  setLogStart(start: Offset, base: Position): void {
+    this.#store.set(`start/${this.#key}`, { offset: start, base });
+  }
+
+  setInstall(install: InstallMark | null): void {
+    if (install === null) this.#store.delete(`install/${this.#key}`);
+    else {
+      const { base, generation, isSwapped } = install;
+      this.#store.set(`install/${this.#key}`, { ...base, generation, isSwapped });
+    }
+  }
+
+  setBorn(isBorn: boolean): void {
+    if (isBorn) this.#store.set(`born/${this.#key}`, {});
+    else this.#store.delete(`born/${this.#key}`);
+  }
+
+  setClean(isClean: boolean): void {
+    if (isClean) this.#store.set(`clean/${this.#key}`, {});
+    else this.#store.delete(`clean/${this.#key}`);
+  }
+
+  setFault(fault: FaultMark | null): void {
+    if (fault === null) this.#store.delete(`fault/${this.#key}`);
+    else this.#store.set(`fault/${this.#key}`, { reason: fault.reason, ...fault.claims });
   }
 
   setSealed(mark: SealedMark): void {
@@ -134,8 +240,11 @@ export class LogMarks extends MarksView {
 
   /** For a partition that is gone. */
   removeAll(): void {
-    this.#store.delete(`sync/${this.#key}`);
-    this.#store.delete(`start/${this.#key}`);
+    for (const kind of KINDS) this.#store.delete(`${kind}/${this.#key}`);
+    this.removeAllSealed();
+  }
+
+  removeAllSealed(): void {
     for (const key of this.#store.keys(`sealed/${this.#key}/`)) this.#store.delete(key);
   }
 }

@@ -1,16 +1,21 @@
 // Reading one log: from the tail cache when the reader keeps up, else one positioned read from the segment.
 //
-// Guarantees: whole batches only, the first one covers the offset asked for, nothing at or above `endMax`. A batch from disk has
+//   read        for clients: from the batch that covers an offset, below `endMax`, without epoch starts
+//   readAfter   for followers: what stands behind a position, epoch starts included, as far as it is written
+//
+// Guarantees: whole batches only, and nothing left out between what was asked for and what is given. A batch from disk has
 // its CRC, its place in the offsets and its epoch checked before it leaves the process. What does not fit is read once more
 // and then becomes a damaged range: named, never served, never cut; both sides of it stay readable.
 
-import { type Offset, offset } from '@sluice/protocol/ids';
+import { leaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
 import {
   inspectBatch,
+  isEpochStart,
   readBaseOffset,
   readLastOffset,
   readLeaderEpoch,
   readMaxTimestamp,
+  readRecordCount,
   RecordCursor,
 } from '@sluice/protocol/record';
 import { assert } from '../base/assert.ts';
@@ -21,6 +26,7 @@ import type { EpochMap } from './epoch-map.ts';
 import type { LogContext } from './log-context.ts';
 import { findBatchBehind, type FoundBatch, STORED_BATCH_BYTES_MAX, type Visited, walkBatches } from './log-scan.ts';
 import type { OffsetIndex } from './offset-index.ts';
+import { comparePositions, endsWithin, type Position } from './position.ts';
 import type { Segment, SegmentIndexes } from './segment.ts';
 import type { LogTail } from './tail-cache.ts';
 
@@ -29,6 +35,11 @@ export type ReadOutcome =
   | { readonly kind: 'damaged'; readonly range: DamagedRange }
   | { readonly kind: 'below-start' }
   | { readonly kind: 'failed'; readonly fault: DiskFault };
+
+export type FollowOutcome =
+  | ReadOutcome
+  /** The log does not hold the entry: it was cut, or never was here. */
+  | { readonly kind: 'not-held' };
 
 export interface ReadLimits {
   /** Nothing at or above it is given. */
@@ -51,11 +62,59 @@ export interface LogView {
   readonly tail: LogTail;
   startOffset(): Offset;
   durableOffset(): Offset;
+  /** Behind the last batch, written or not. */
+  end(): Position;
+  generation(): number;
   indexInterval(): number;
 }
 
 /** What tells that the batch at a position belongs there: an index entry names its last offset, the walk its first. */
 type Expected = { readonly baseOffset: number } | { readonly lastOffset: number };
+
+/** What a reader is given of the batches on its way. */
+interface Wanted {
+  /** Where in the offsets the search begins: at or before the first batch that is taken. */
+  readonly from: number;
+  readonly bytesMax: number;
+  judge(buffer: Uint8Array, at: number): 'before' | 'take' | 'end';
+  /** Whether the segment that ends there should have had something. */
+  reaches(endOffset: Offset): boolean;
+  /** Whether damage that was found keeps it from going on behind. */
+  isStoppedBy(range: DamagedRange): boolean;
+}
+
+const wantedByClient = (from: Offset, { endMax, bytesMax }: ReadLimits): Wanted => ({
+  from,
+  bytesMax,
+  judge: (buffer, at) => {
+    const lastOffset = readLastOffset(buffer, at);
+    if (lastOffset >= endMax) return 'end';
+    return lastOffset >= from && lastOffset >= readBaseOffset(buffer, at) ? 'take' : 'before';
+  },
+  reaches: endOffset => from < Math.min(endOffset, endMax),
+  isStoppedBy: range => range.from <= from && from < range.to,
+});
+
+const wantedByFollower = (position: Position, bytesMax: number): Wanted => ({
+  from: position.offset - 1,
+  bytesMax,
+  judge: (buffer, at) => (endsWithin(buffer, at, position) ? 'before' : 'take'),
+  // The end of the active segment is ahead of what is written, and a sealed one may end with the position itself.
+  reaches: () => false,
+  // Also where only epoch starts are damaged: whatever stands behind them must not come without them.
+  isStoppedBy: range => range.to >= position.offset,
+});
+
+/** Where an epoch goes on that never began; null where each follows from the one before. */
+const missingStart = (after: Position, batches: readonly Uint8Array[]): Position | null => {
+  let { epoch } = after;
+  for (const batch of batches) {
+    const next = leaderEpoch(readLeaderEpoch(batch, 0));
+    if (next !== epoch && !isEpochStart(batch, 0)) return { epoch: next, offset: offset(readBaseOffset(batch, 0)) };
+    epoch = next;
+  }
+  return null;
+};
 
 interface ScanStart {
   /** The index entry that the position comes from; -1 when it does not come from one. */
@@ -92,19 +151,46 @@ export class LogReader {
     if (damaged !== null) return { kind: 'damaged', range: damaged };
     const cached = this.#view.tail.read(from, limits);
     if (cached !== null) return { kind: 'batches', batches: cached };
+    return this.#readFromDisk(wantedByClient(from, limits), () => from < this.#view.startOffset());
+  }
+
+  /** Whole batches behind the position; none where nothing more is written yet. */
+  async readAfter(position: Position, bytesMax: number): Promise<FollowOutcome> {
+    const { epochs, damage, tail } = this.#view;
+    const isBelow = (): boolean => comparePositions(position, epochs.base) < 0;
+    if (isBelow()) return { kind: 'below-start' };
+    const end = this.#view.end();
+    if (!epochs.holds(position, end.offset)) return { kind: 'not-held' };
+    if (comparePositions(position, end) === 0) return { kind: 'batches', batches: [] };
+    const damaged = damage.covering(position.offset);
+    if (damaged !== null) return { kind: 'damaged', range: damaged };
+    const cached = tail.readAfter(position, { next: epochs.after(position), bytesMax });
+    if (cached !== null) return { kind: 'batches', batches: cached };
+    const outcome = await this.#readFromDisk(wantedByFollower(position, bytesMax), isBelow);
+    if (outcome.kind !== 'batches') return outcome;
+    const gap = missingStart(position, outcome.batches);
+    if (gap === null) return outcome;
+    const reason = `the start of epoch ${gap.epoch} is missing`;
+    const { offset: at } = gap;
+    return { kind: 'damaged', range: { from: at, to: at, file: '', position: 0, toPosition: null, reason } };
+  }
+
+  async #readFromDisk(wanted: Wanted, isBelow: () => boolean): Promise<ReadOutcome> {
+    const generation = this.#view.generation();
     try {
-      return await this.#readFromDisk(from, limits);
+      return await this.#readFromSegments(wanted);
     } catch (fault) {
       if (!(fault instanceof DiskFault)) throw fault;
-      // Retention may have removed the segment while it was being read.
-      if (from < this.#view.startOffset()) return { kind: 'below-start' };
+      // Retention may have removed the segment while it was being read, or a snapshot the whole log.
+      if (isBelow()) return { kind: 'below-start' };
+      if (generation !== this.#view.generation()) return { kind: 'batches', batches: [] };
       this.#context.logger.error({ directory: this.#view.directory, fault: fault.message }, 'a read failed');
       return { kind: 'failed', fault };
     }
   }
 
   /** The segment that covers the offset, or the next one behind a gap. */
-  #segmentIndexOf(from: Offset): number {
+  #segmentIndexOf(from: number): number {
     let low = 0;
     let high = this.#view.segments.length;
     while (low < high) {
@@ -116,18 +202,23 @@ export class LogReader {
     return this.#view.segments[index] !== undefined && this.#view.segments[index].endOffset <= from ? index + 1 : index;
   }
 
-  async #readFromDisk(from: Offset, limits: ReadLimits): Promise<ReadOutcome> {
-    for (let index = this.#segmentIndexOf(from); index < this.#view.segments.length; index++) {
-      const segment = this.#view.segments[index]!;
-      if (segment.baseOffset >= limits.endMax) break;
-      const outcome = await this.#readFromSegment(segment, from, limits);
+  async #readFromSegments(wanted: Wanted): Promise<ReadOutcome> {
+    const { segments } = this.#view;
+    const generation = this.#view.generation();
+    for (let index = this.#segmentIndexOf(wanted.from); index < segments.length; index++) {
+      // Nothing of it is written yet.
+      if (!segments[index]!.exists) break;
+      const outcome = await this.#readFromSegment(segments[index]!, wanted);
+      if (outcome === 'end') break;
       if (outcome.kind !== 'batches' || outcome.batches.length > 0) return outcome;
+      // The files were cut meanwhile: what was found is of no log any more.
+      if (generation !== this.#view.generation()) break;
     }
     return { kind: 'batches', batches: [] };
   }
 
   /** Where a scan can begin, with the index entry before the offset or the end of known damage, whichever is later. */
-  #scanStart(segment: Segment, offsets: OffsetIndex, { entry, from }: { entry: number; from: Offset }): ScanStart {
+  #scanStart(segment: Segment, offsets: OffsetIndex, { entry, from }: { entry: number; from: number }): ScanStart {
     const position = entry < 0 ? 0 : offsets.position(entry);
     const resume = this.#view.damage.resumeBefore(segment.logPath, from);
     if (resume !== null && resume.position >= position) {
@@ -137,31 +228,35 @@ export class LogReader {
     return { entry, position, expected: { lastOffset: segment.baseOffset + offsets.relativeOffset(entry) } };
   }
 
-  async #readFromSegment(segment: Segment, from: Offset, limits: ReadLimits): Promise<ReadOutcome> {
+  async #readFromSegment(segment: Segment, wanted: Wanted): Promise<ReadOutcome | 'end'> {
     const { indexCache, files } = this.#context;
+    const { from } = wanted;
+    const generation = this.#view.generation();
     const { offsets } = await indexCache.indexesOf(segment, this.#view.indexInterval());
     let { entry, position, expected } = this.#scanStart(segment, offsets, {
       entry: offsets.floor(from - segment.baseOffset),
       from,
     });
-    let wanted = Math.max(limits.bytesMax, DISK_READ_BYTES_MIN);
-    return files.use(segment.logPath, async (file): Promise<ReadOutcome> => {
+    let pieceBytes = Math.max(wanted.bytesMax, DISK_READ_BYTES_MIN);
+    return files.use(segment.logPath, async (file): Promise<ReadOutcome | 'end'> => {
       // As it is before the read: the end may move meanwhile.
       let { endOffset } = segment;
       while (position < segment.writtenBytes) {
         ({ endOffset } = segment);
         const roomBytes = segment.writtenBytes - position;
-        const wish = { from, limits, expected, roomBytes, endOffset };
-        const buffer = Buffer.allocUnsafeSlow(Math.min(wanted, roomBytes));
+        const wish = { wanted, expected, roomBytes, endOffset };
+        const buffer = Buffer.allocUnsafeSlow(Math.min(pieceBytes, roomBytes));
         const filled = await file.read(buffer, position);
         const taken = this.#takeBatches(buffer.subarray(0, filled), wish);
         if (taken.batches.length > 0) return { kind: 'batches', batches: taken.batches };
-        if (taken.end === 'limit') return { kind: 'batches', batches: [] };
+        if (taken.end === 'limit') return 'end';
         if (taken.end === 'fault' || filled < buffer.length) {
           const again = Buffer.allocUnsafeSlow(buffer.length);
           // Once more from the disk, in case the first answer was a stray one; then it is damage.
           const second = this.#takeBatches(again.subarray(0, await file.read(again, position)), wish);
           if (second.batches.length > 0) return { kind: 'batches', batches: second.batches };
+          // A cut that came meanwhile is no damage.
+          if (generation !== this.#view.generation()) return { kind: 'batches', batches: [] };
           if (second.consumed === 0 && entry >= 0 && 'lastOffset' in expected) {
             // An index entry does not say where its batch begins in offsets: come from the one before.
             ({ entry, position, expected } = this.#scanStart(segment, offsets, { entry: entry - 1, from }));
@@ -172,7 +267,7 @@ export class LogReader {
             position: position + second.consumed,
             reason: second.reason ?? 'the file is shorter than what was written',
           });
-          if (range.from <= from && from < range.to) return { kind: 'damaged', range };
+          if (wanted.isStoppedBy(range)) return { kind: 'damaged', range };
           // The damage lies before what was asked for: read on behind it.
           if (range.toPosition === null || range.toPosition <= position) return { kind: 'batches', batches: [] };
           position = range.toPosition;
@@ -181,22 +276,22 @@ export class LogReader {
         }
         position += taken.consumed;
         if (taken.consumed > 0) expected = { baseOffset: taken.next };
-        else wanted = Math.max(wanted * 2, taken.needed);
+        else pieceBytes = Math.max(pieceBytes * 2, taken.needed);
       }
-      if (from >= Math.min(endOffset, limits.endMax) || !('baseOffset' in expected))
+      if (!wanted.reaches(endOffset) || !('baseOffset' in expected) || generation !== this.#view.generation()) {
         return { kind: 'batches', batches: [] };
+      }
       const reason = `the batches end at offset ${expected.baseOffset} where the segment should reach ${endOffset}`;
       const range = await this.#noteDamage(segment, file, { from: expected.baseOffset, position, reason });
       return { kind: 'damaged', range };
     });
   }
 
-  /** Batches of a piece of the file that cover `from` and lie below the limits; each is checked. */
+  /** The batches of a piece of the file that are wanted; each is checked. */
   #takeBatches(
     piece: Uint8Array,
     wish: {
-      readonly from: Offset;
-      readonly limits: ReadLimits;
+      readonly wanted: Wanted;
       readonly expected: Expected;
       /** From the start of the piece to the end of what was written. */
       readonly roomBytes: number;
@@ -205,7 +300,7 @@ export class LogReader {
     },
   ): Taken {
     const batches: Uint8Array[] = [];
-    const { from, limits } = wish;
+    const { wanted } = wish;
     let at = 0;
     let { expected } = wish;
     let takenBytes = 0;
@@ -229,15 +324,16 @@ export class LogReader {
       }
       const baseOffset = readBaseOffset(piece, at);
       const lastOffset = readLastOffset(piece, at);
-      const epoch = readLeaderEpoch(piece, at);
       const isInPlace =
         'baseOffset' in expected ? baseOffset === expected.baseOffset : lastOffset === expected.lastOffset;
-      if (!isInPlace || lastOffset >= wish.endOffset || !this.#view.epochs.fits(epoch, offset(baseOffset))) {
+      if (!isInPlace || lastOffset >= wish.endOffset || !this.#view.epochs.admits(piece, at)) {
+        const epoch = readLeaderEpoch(piece, at);
         return ended('fault', `offsets ${baseOffset} to ${lastOffset} and epoch ${epoch} do not belong here`);
       }
-      if (lastOffset >= limits.endMax) return ended('limit', null);
-      if (lastOffset >= from && lastOffset >= baseOffset) {
-        if (batches.length > 0 && takenBytes + inspection.byteLength > limits.bytesMax) return ended('limit', null);
+      const judged = wanted.judge(piece, at);
+      if (judged === 'end') return ended('limit', null);
+      if (judged === 'take') {
+        if (batches.length > 0 && takenBytes + inspection.byteLength > wanted.bytesMax) return ended('limit', null);
         batches.push(piece.subarray(at, at + inspection.byteLength));
         takenBytes += inspection.byteLength;
       }
@@ -254,7 +350,7 @@ export class LogReader {
   ): Promise<DamagedRange> {
     const behind = await findBatchBehind(file, found.position + 1, {
       endPosition: segment.writtenBytes,
-      offsetMin: found.from + 1,
+      damaged: { position: found.position, offset: found.from },
       offsetMax: segment.endOffset,
     });
     const range: DamagedRange = {
@@ -329,9 +425,10 @@ export class LogReader {
       }
       const baseOffset = readBaseOffset(buffer, at);
       const isInPlace = next === null || baseOffset === next;
-      if (!isInPlace || !this.#view.epochs.fits(readLeaderEpoch(buffer, at), offset(baseOffset))) return 'misplaced';
+      if (!isInPlace || !this.#view.epochs.admits(buffer, at)) return 'misplaced';
       if (readLastOffset(buffer, at) >= endMax) return 'end';
       next = readLastOffset(buffer, at) + 1;
+      if (readRecordCount(buffer, at) === 0) return 'go-on';
       if (readMaxTimestamp(buffer, at) < timestampMs || next <= this.#view.startOffset()) return 'go-on';
       found = this.#firstAtOrAfter(buffer.subarray(at, at + batchBytes), timestampMs);
       return found === null ? 'go-on' : 'end';
@@ -358,7 +455,7 @@ export class LogReader {
     return this.#context.files.use(segment.logPath, file =>
       findBatchBehind(file, at.position + 1, {
         endPosition: segment.writtenBytes,
-        offsetMin: at.offset + 1,
+        damaged: at,
         offsetMax: segment.endOffset,
       }),
     );
@@ -415,6 +512,8 @@ class TimeLookupStart {
     const lastOffset = readLastOffset(buffer, at);
     if (this.#isFirst && lastOffset !== this.#firstLast) return false;
     this.#isFirst = false;
+    // A batch without records dates nothing.
+    if (readRecordCount(buffer, at) === 0) return true;
     if (lastOffset < this.#entryLast!) return readMaxTimestamp(buffer, at) <= this.#entryTime;
     this.isProven = lastOffset === this.#entryLast && readMaxTimestamp(buffer, at) === this.#entryTime;
     return this.isProven;

@@ -1,6 +1,5 @@
 // Walking over the batches of a file, from a position at which a batch is known to begin.
 
-import { offset } from '@sluice/protocol/ids';
 import {
   readBaseOffset,
   readBatchBytes,
@@ -11,6 +10,7 @@ import {
   MAGIC_AT,
   BATCH_MAGIC,
   inspectBatch,
+  isEpochStart,
 } from '@sluice/protocol/record';
 import type { DiskFile } from '../io/disk.ts';
 import type { EpochMap } from './epoch-map.ts';
@@ -34,6 +34,8 @@ export interface ScanFrom {
   readonly epochs: EpochMap | null;
   /** No batch reaches beyond it. Absent: where it ends is what is being found out. */
   readonly endOffset?: number;
+  /** Behind the sync point the log itself tells of its epochs: their starts are taken into the map on the way. */
+  readonly grows?: boolean;
 }
 
 /** Where the scan ended: at a clean end, or at the first thing that is no batch in its place. */
@@ -57,7 +59,12 @@ export interface Scan {
 const judge = (
   buffer: Uint8Array,
   at: number,
-  expected: { readonly baseOffset: number; readonly epochs: EpochMap | null; readonly endOffset: number },
+  expected: {
+    readonly baseOffset: number;
+    readonly epochs: EpochMap | null;
+    readonly grows: boolean;
+    readonly endOffset: number;
+  },
 ): { readonly bytes: number } | { readonly needed: number } | { readonly fault: string } => {
   const inspection = inspectBatch(buffer, at, {
     bytesMax: STORED_BATCH_BYTES_MAX,
@@ -72,9 +79,13 @@ const judge = (
   if (baseOffset !== expected.baseOffset) {
     return { fault: `base offset ${baseOffset} where ${expected.baseOffset} is expected` };
   }
-  const epoch = readLeaderEpoch(buffer, at);
-  if (expected.epochs !== null && !expected.epochs.fits(epoch, offset(baseOffset))) {
-    return { fault: `leader epoch ${epoch} does not belong to offset ${baseOffset}` };
+  const { epochs } = expected;
+  if (epochs !== null && !epochs.admits(buffer, at)) {
+    const epoch = readLeaderEpoch(buffer, at);
+    if (!expected.grows || !isEpochStart(buffer, at) || !epochs.canStart(epoch, baseOffset)) {
+      return { fault: `leader epoch ${epoch} does not belong to offset ${baseOffset}` };
+    }
+    epochs.start(epoch, baseOffset);
   }
   const lastOffset = readLastOffset(buffer, at);
   if (lastOffset >= expected.endOffset) {
@@ -85,7 +96,7 @@ const judge = (
 
 export const scanBatches = async (file: DiskFile, from: ScanFrom, scan: Scan): Promise<ScanEnd> => {
   let { position, baseOffset: endOffset } = from;
-  const { epochs, endOffset: endMax = Number.MAX_SAFE_INTEGER } = from;
+  const { epochs, grows = false, endOffset: endMax = Number.MAX_SAFE_INTEGER } = from;
   let chunkBytes = CHUNK_BYTES;
   while (position < from.endPosition) {
     const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, from.endPosition - position));
@@ -95,7 +106,7 @@ export const scanBatches = async (file: DiskFile, from: ScanFrom, scan: Scan): P
     let fault: string | null = null;
     chunkBytes = CHUNK_BYTES;
     while (at < chunk.length) {
-      const verdict = judge(chunk, at, { baseOffset: endOffset, epochs, endOffset: endMax });
+      const verdict = judge(chunk, at, { baseOffset: endOffset, epochs, grows, endOffset: endMax });
       if ('fault' in verdict) {
         fault = verdict.fault;
         break;
@@ -128,6 +139,8 @@ export interface FoundDamage {
   readonly position: number;
   /** Where the batch at `to` begins; null when there is none in this file. */
   readonly toPosition: number | null;
+  /** What that batch is. */
+  readonly next: { readonly epoch: number; readonly isStart: boolean } | null;
   readonly reason: string;
 }
 
@@ -144,17 +157,17 @@ export const scanOverDamage = async (
   from: ScanFrom & { readonly endOffset: number },
   scan: ScanOverDamage,
 ): Promise<number> => {
-  const { endPosition, endOffset, epochs } = from;
+  const { endPosition, endOffset } = from;
   let { position, baseOffset } = from;
   for (;;) {
-    const end = await scanBatches(file, { position, baseOffset, endPosition, endOffset, epochs }, scan);
+    const end = await scanBatches(file, { ...from, position, baseOffset }, scan);
     if (end.fault === null && end.endOffset >= endOffset) return end.endOffset;
     const behind =
       end.fault === null
         ? null
         : await findBatchBehind(file, end.position + 1, {
             endPosition,
-            offsetMin: end.endOffset + 1,
+            damaged: { position: end.position, offset: end.endOffset },
             offsetMax: endOffset - 1,
           });
     await scan.onDamage({
@@ -162,6 +175,7 @@ export const scanOverDamage = async (
       to: behind?.baseOffset ?? endOffset,
       position: end.position,
       toPosition: behind?.position ?? null,
+      next: behind,
       reason: end.fault ?? `what was synced up to offset ${endOffset} ends at ${end.endOffset}`,
     });
     if (behind === null) return end.endOffset;
@@ -172,16 +186,35 @@ export const scanOverDamage = async (
 export interface FoundBatch {
   readonly position: number;
   readonly baseOffset: number;
+  readonly epoch: number;
+  readonly isStart: boolean;
 }
 
+export interface BehindDamage {
+  readonly endPosition: number;
+  /** What is no batch in its place begins here. */
+  readonly damaged: { readonly position: number; readonly offset: number };
+  readonly offsetMax: number;
+}
+
+/** The same offset goes on where only epoch starts were damaged; each of them is as long as a header. */
+const liesBehind = (
+  found: { readonly position: number; readonly baseOffset: number },
+  { damaged, offsetMax }: BehindDamage,
+): boolean => {
+  const { position, baseOffset } = found;
+  if (baseOffset === damaged.offset) return (position - damaged.position) % BATCH_HEADER_BYTES === 0;
+  return baseOffset > damaged.offset && baseOffset <= offsetMax;
+};
+
 /**
- * The first whole batch with a good CRC that begins at or after `from`, wherever it lies, with offsets in the range given; null when there
- * is none. For looking behind damage: lengths cannot be followed there.
+ * The first whole batch with a good CRC that begins at or after `from`, wherever it lies, and could stand behind the damage; null when
+ * there is none. Lengths cannot be followed there.
  */
 export const findBatchBehind = async (
   file: DiskFile,
   from: number,
-  range: { readonly endPosition: number; readonly offsetMin: number; readonly offsetMax: number },
+  range: BehindDamage,
 ): Promise<FoundBatch | null> => {
   let position = from;
   let windowBytes = CHUNK_BYTES;
@@ -197,14 +230,16 @@ export const findBatchBehind = async (
       const batchBytes = readBatchBytes(buffer, at);
       if (batchBytes < BATCH_HEADER_BYTES || batchBytes > STORED_BATCH_BYTES_MAX) continue;
       const baseOffset = readBaseOffset(buffer, at);
-      if (baseOffset < range.offsetMin || baseOffset > range.offsetMax) continue;
+      if (!liesBehind({ position: position + at, baseOffset }, range)) continue;
       if (at + batchBytes > filled) {
         if (isLast) continue;
         needed = batchBytes;
         break;
       }
       const inspection = inspectBatch(buffer.subarray(0, filled), at, { bytesMax: batchBytes, verifyCrc: true });
-      if (inspection.ok) return { position: position + at, baseOffset };
+      if (!inspection.ok) continue;
+      const epoch = readLeaderEpoch(buffer, at);
+      return { position: position + at, baseOffset, epoch, isStart: isEpochStart(buffer, at) };
     }
     if (isLast) return null;
     // A candidate that reaches beyond the window is looked at again at the start of a larger one.

@@ -1,6 +1,8 @@
 // Giving damaged records up: the damaged range of a segment becomes a gap, which is one batch without records that keeps the
 // offsets. Whoever reads steps over it, and the log is whole again.
 //
+// Epoch starts among the damaged bytes are written again: the checkpoint knows them, and only their time is lost.
+//
 //   <base>.damaged-<from>-<last>   the damaged bytes as they were, one file a range: evidence
 //   <base>.log.tmp                 the new segment while it is written
 //
@@ -16,8 +18,8 @@
 // Where a whole segment is missing, the one before it is continued over the gap; where it was the first, a new one is made.
 
 import path from 'node:path';
-import { type Offset, offset } from '@sluice/protocol/ids';
-import { emptyBatch } from '@sluice/protocol/record';
+import { leaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
+import { emptyBatch, encodeEpochStart, NONE, readLeaderEpoch } from '@sluice/protocol/record';
 import { assert } from '../base/assert.ts';
 import { DiskFault } from '../io/disk.ts';
 import { EpochMap } from './epoch-map.ts';
@@ -25,7 +27,8 @@ import type { LogContext } from './log-context.ts';
 import { LogMarks } from './log-marks.ts';
 import { type FoundDamage, type ScanOverDamage, scanOverDamage } from './log-scan.ts';
 import type { PartitionLog } from './partition-log.ts';
-import { EPOCH_CHECKPOINT } from './recovery.ts';
+import { ORIGIN } from './position.ts';
+import { EPOCH_CHECKPOINT, knownEpochs } from './recovery.ts';
 import { Segment } from './segment.ts';
 import { createSegmentFiles } from './segment-files.ts';
 import { parseSegmentFileName } from './segment-name.ts';
@@ -80,7 +83,8 @@ class Acceptance {
   async run(): Promise<readonly AcceptedLoss[]> {
     await this.#recover();
     const text = await readSmallFile(this.#context.disk, path.join(this.#request.directory, EPOCH_CHECKPOINT));
-    this.#epochs = (text === null ? null : EpochMap.parse(text)) ?? new EpochMap();
+    const base = this.#marks.logStart().base ?? ORIGIN;
+    this.#epochs = knownEpochs(text, base, this.#marks.syncPoint()) ?? new EpochMap(base);
     const damaged = await this.#damaged();
     const losses: AcceptedLoss[] = [];
     for (const each of damaged) losses.push(...(await this.#replace(each)));
@@ -98,12 +102,13 @@ class Acceptance {
     const { directory } = this.#request;
     const point = this.#marks.syncPoint();
     assert(point !== null, 'a log that was recovered has a sync point');
-    const start = this.#marks.logStart();
+    const start = this.#marks.logStart().offset;
     const segments = await this.#segments();
     const damaged: Damaged[] = [];
     const firstBase = segments[0]?.baseOffset ?? point.endOffset;
     if (start < firstBase) {
-      const range = { from: start, to: firstBase, position: 0, toPosition: null, reason: 'a segment is missing' };
+      const reason = 'a segment is missing';
+      const range = { from: start, to: firstBase, position: 0, toPosition: null, next: null, reason };
       damaged.push({ segment: new Segment(directory, start), exists: false, endOffset: firstBase, ranges: [range] });
     }
     for (const [index, segment] of segments.entries()) {
@@ -155,8 +160,13 @@ class Acceptance {
     for (const range of damaged.ranges) losses.push(await this.#keepEvidence(damaged, range));
     const temporary = `${target}${TEMPORARY_SUFFIX}`;
     await this.#write(temporary, async append => {
-      const onDamage = (range: FoundDamage): Promise<void> => append(this.#gap(range));
-      if (exists) await this.#scan(damaged, { onBatch() {}, onChunk: append, onDamage });
+      let lastEpoch = this.#epochs.positionBelow(segment.baseOffset).epoch;
+      const onDamage = async (range: FoundDamage): Promise<void> => {
+        for (const batch of this.#gap(range, lastEpoch)) await append(batch);
+      };
+      const onBatch = (buffer: Uint8Array, at: number): void =>
+        void (lastEpoch = leaderEpoch(readLeaderEpoch(buffer, at)));
+      if (exists) await this.#scan(damaged, { onBatch, onChunk: append, onDamage });
       else for (const range of damaged.ranges) await onDamage(range);
     });
     await disk.syncDirectory(directory);
@@ -174,8 +184,24 @@ class Acceptance {
     return this.#context.files.use(segment.logPath, file => scanOverDamage(file, from, scan));
   }
 
-  #gap({ from, to }: FoundDamage): Uint8Array {
-    return emptyBatch({ baseOffset: from, lastOffset: to - 1, leaderEpoch: this.#epochs.epochAt(offset(from)) });
+  /** What keeps the offsets of a range, with the epoch starts that stood in it; `before` is the epoch of what comes before. */
+  #gap({ from, to, next }: FoundDamage, before: number): readonly Uint8Array[] {
+    const batches: Uint8Array[] = [];
+    let at = from;
+    const span = (end: number): void => {
+      if (end <= at) return;
+      batches.push(emptyBatch({ baseOffset: at, lastOffset: end - 1, leaderEpoch: this.#epochs.epochAt(at) }));
+      at = end;
+    };
+    for (const { epoch, startOffset } of this.#epochs.starts) {
+      const isBehind = startOffset > to || (next !== null && startOffset === to && epoch >= next.epoch && next.isStart);
+      if (epoch <= before || startOffset < from || isBehind) continue;
+      if (next !== null && epoch > next.epoch) break;
+      span(startOffset);
+      batches.push(encodeEpochStart({ epoch, baseOffset: startOffset, timestamp: NONE }));
+    }
+    span(to);
+    return batches;
   }
 
   /** The damaged bytes in a file of their own. */

@@ -1,4 +1,5 @@
-// One partition's log on disk: append, sync, read, cut, retention.
+// One partition's log on disk: append, sync, read, cut, retention. It is the log of Raft as well: epoch starts stand in it, a
+// follower appends what its leader stamped, and what a snapshot replaces goes as a whole.
 //
 // Path of an append: `append` stamps the batch, notes it in the active segment and queues it, all in one step. The pump, one
 // loop a log, takes what is queued, writes it with one gathered write, syncs once, and tells the listener how far the
@@ -6,7 +7,7 @@
 // the thread pool runs calls in no order.
 //
 // Invariants
-// - startOffset <= durableOffset <= endOffset.
+// - startOffset <= durable.offset <= end.offset; positions of durable and end too. `end.epoch` is the epoch map's latest.
 // - A reader is given nothing at or above the `endMax` it passes, and callers pass at most durableOffset: so indexes and
 //   segments may be ahead of the disk.
 // - A batch buffer is stamped once and never written again: the tail cache and the pump share it.
@@ -14,20 +15,39 @@
 //   itself when there is room.
 
 import path from 'node:path';
-import type { LeaderEpoch } from '@sluice/protocol/ids';
-import { type Offset, offset } from '@sluice/protocol/ids';
-import { crc32cContinue, readLastOffsetDelta, readMaxTimestamp, stampBatch } from '@sluice/protocol/record';
+import { type LeaderEpoch, leaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
+import {
+  crc32cContinue,
+  encodeEpochStart,
+  isEpochStart,
+  readBaseOffset,
+  readLastOffsetDelta,
+  readLeaderEpoch,
+  readMaxTimestamp,
+  readRecordCount,
+  stampBatch,
+} from '@sluice/protocol/record';
 import { assert } from '../base/assert.ts';
 import { DISK_HEADROOM_BYTES, PENDING_LOG_BYTES_MAX } from '../base/limits.ts';
 import { DiskFault, type DiskFile } from '../io/disk.ts';
 import { AppendQueue, type WriteGroup } from './append-queue.ts';
 import type { DamagedRange, DamageMap } from './damage.ts';
-import type { EpochMap } from './epoch-map.ts';
+import type { EpochMap, EpochStart } from './epoch-map.ts';
 import type { LogContext } from './log-context.ts';
+import { finishInstall, installLog } from './log-install.ts';
 import { LogMarks, type SyncPoint } from './log-marks.ts';
 import type { LogSettings } from './log-settings.ts';
-import { type FoundTimestamp, LogReader, type LogView, type ReadLimits, type ReadOutcome } from './log-reader.ts';
+import {
+  type FollowOutcome,
+  type FoundTimestamp,
+  LogReader,
+  type LogView,
+  type ReadLimits,
+  type ReadOutcome,
+} from './log-reader.ts';
+import { comparePositions, earlier, later, ORIGIN, type Position, positionAt, textOf } from './position.ts';
 import { checkpointCrc, EPOCH_CHECKPOINT, type RecoveredLog, recoverLog } from './recovery.ts';
+import type { ReplicaCondition } from './replica-condition.ts';
 import { Segment } from './segment.ts';
 import {
   createSegmentFiles,
@@ -49,10 +69,22 @@ export type AppendOutcome =
   | { readonly ok: true; readonly baseOffset: Offset; readonly endOffset: Offset }
   | { readonly ok: false; readonly refusal: AppendRefusal };
 
-/** Everything below `endOffset` is durable, as the flush mode says. A notice of an older generation is never sent. */
+/** Everything up to `position` is durable, as the flush mode says. A notice of an older generation is never sent. */
 export interface DurableNotice {
   readonly generation: number;
+  readonly position: Position;
+}
+
+/** What the log holds, without a batch: who wrote which offsets. */
+export interface StoredShape {
+  /** Of the last entry before the first batch that is left. */
+  readonly base: Position;
+  /** All behind `base`. */
+  readonly starts: readonly EpochStart[];
+  readonly logStart: Offset;
   readonly endOffset: Offset;
+  readonly durable: Position;
+  readonly generation: number;
 }
 
 export interface LogListener {
@@ -68,6 +100,12 @@ export interface OpenLogRequest {
   readonly key: string;
   readonly settings: LogSettings;
   readonly listener: LogListener;
+}
+
+interface FoundAtOpen {
+  /** By the sync point, or by what was said when a part of the log was missed. */
+  readonly claims: Position;
+  readonly isRecovering: boolean;
 }
 
 const FULL_RETRY_MS = 250;
@@ -90,7 +128,7 @@ export class PartitionLog {
   #generation: number;
   #startOffset: Offset;
   #endOffset: Offset;
-  #durableOffset: Offset;
+  #durable: Position;
   readonly #queue = new AppendQueue();
   readonly #operations: (() => Promise<void>)[] = [];
   #pumping: Promise<void> | null = null;
@@ -100,13 +138,20 @@ export class PartitionLog {
   /** Written since the last sync point was handed to the store. */
   #unmarkedBytes = 0;
   #flushDue = false;
-  #epochsChanged = false;
-  /** Of the checkpoint as it is on disk. */
-  #epochsCrc: number;
-  /** From the call of `cut` until the files are cut nothing may be appended: segments are behind the end offset. */
+  /** The epoch up to which the checkpoint on disk goes, and its CRC; -1 where it may differ from the epoch map. */
+  #checkpoint: { readonly epoch: number; readonly crc: number };
+  /** From the call of `cut` or `install` until the files follow nothing may be appended: segments are behind the end. */
   #cutting = false;
+  /** What recovery says of the replica, but for what is found later. */
+  readonly #key: string;
+  readonly #found: FoundAtOpen;
+  #isMarkedClean = true;
 
-  private constructor(request: OpenLogRequest, marks: LogMarks, recovered: RecoveredLog) {
+  private constructor(
+    request: OpenLogRequest,
+    marks: LogMarks,
+    { recovered, found }: { readonly recovered: RecoveredLog; readonly found: FoundAtOpen },
+  ) {
     this.directory = request.directory;
     this.#context = request.context;
     this.#settings = request.settings;
@@ -115,12 +160,14 @@ export class PartitionLog {
     this.#tail = request.context.tailCache.newTail();
     this.#segments = recovered.segments;
     this.#epochs = recovered.epochs;
-    this.#epochsCrc = recovered.epochsCrc;
+    this.#checkpoint = { epoch: recovered.end.epoch, crc: checkpointCrc(recovered.epochs.format()) };
     this.#damage = recovered.damage;
     this.#generation = recovered.generation;
     this.#startOffset = recovered.startOffset;
-    this.#endOffset = recovered.endOffset;
-    this.#durableOffset = recovered.endOffset;
+    this.#endOffset = recovered.end.offset;
+    this.#durable = recovered.end;
+    this.#found = found;
+    this.#key = request.key;
     this.#reader = new LogReader(request.context, this.#view());
   }
 
@@ -133,25 +180,31 @@ export class PartitionLog {
       damage: this.#damage,
       tail: this.#tail,
       startOffset: () => this.#startOffset,
-      durableOffset: () => this.#durableOffset,
+      durableOffset: () => this.#durable.offset,
+      end: () => this.end,
+      generation: () => this.#generation,
       indexInterval: () => this.#settings.indexIntervalBytes,
     };
   }
 
   /** Reads the folder, judges it by the recovery table and makes its end durable. */
   static async open(request: OpenLogRequest): Promise<PartitionLog> {
-    const marks = new LogMarks(request.context.store, request.key);
-    const isUnmarked = marks.syncPoint() === null;
-    const recovered = await recoverLog({
-      context: request.context,
-      directory: request.directory,
-      marks,
-      indexInterval: request.settings.indexIntervalBytes,
-    });
-    const log = new PartitionLog(request, marks, recovered);
+    const { context, directory, key, settings } = request;
+    const marks = new LogMarks(context.store, key);
+    await finishInstall({ context, directory, key, marks });
+    const point = marks.syncPoint();
+    const fault = marks.fault();
+    const { indexIntervalBytes: indexInterval } = settings;
+    const recovered = await recoverLog({ context, directory, marks, indexInterval });
+    const found = {
+      claims: later(point === null ? ORIGIN : positionAt(point.leaderEpoch, point.endOffset), fault?.claims ?? ORIGIN),
+      isRecovering: settings.flushMode === 'interval' && point !== null && !marks.isClean(),
+    };
+    const log = new PartitionLog(request, marks, { recovered, found });
+    marks.setClean(false);
     log.#noteSyncPoint();
     // A crash came between the first segment and its sync point: nothing is written before there is one.
-    if (isUnmarked && recovered.segments.length > 0) await marks.flush();
+    if (point === null && recovered.segments.length > 0) await marks.flush();
     for (const range of recovered.damage.ranges) log.#reader.reportDamage(range);
     return log;
   }
@@ -164,8 +217,17 @@ export class PartitionLog {
     return this.#endOffset;
   }
 
+  /** The position behind the last batch, durable or not. */
+  get end(): Position {
+    return { epoch: this.#epochs.latest, offset: this.#endOffset };
+  }
+
   get durableOffset(): Offset {
-    return this.#durableOffset;
+    return this.#durable.offset;
+  }
+
+  get durable(): Position {
+    return this.#durable;
   }
 
   get generation(): number {
@@ -198,8 +260,37 @@ export class PartitionLog {
     return this.#queue.bytes;
   }
 
-  get leaderEpoch(): number {
+  /** Of the last entry. */
+  get leaderEpoch(): LeaderEpoch {
     return this.#epochs.latest;
+  }
+
+  get shape(): StoredShape {
+    return {
+      base: this.#epochs.base,
+      starts: this.#epochs.starts.slice(),
+      logStart: this.#startOffset,
+      endOffset: this.#endOffset,
+      durable: this.#durable,
+      generation: this.#generation,
+    };
+  }
+
+  /** As of now: damage may be found on reading. */
+  get condition(): ReplicaCondition {
+    if (this.#marks.isSuspect()) return { kind: 'suspect' };
+    const first = this.#damage.ranges[0];
+    const fault = this.#marks.fault();
+    if (first !== undefined || fault !== null || this.#state === 'failed') {
+      return {
+        kind: 'faulty',
+        claims: later(this.#found.claims, this.#durable),
+        soundTo: first === undefined ? this.#durable : earlier(this.#epochs.positionBelow(first.from), this.#durable),
+        isWritable: this.#state === 'open' || this.#state === 'full',
+        reason: first?.reason ?? fault?.reason ?? 'a write or sync failed',
+      };
+    }
+    return this.#found.isRecovering ? { kind: 'recovering' } : { kind: 'sound' };
   }
 
   /** In force from the next append on. */
@@ -209,29 +300,63 @@ export class PartitionLog {
 
   // ---------------------------------------------------------------------------------------------------------- append
 
-  /** Takes ownership of the batches, stamps and queues them. They were inspected by the caller. */
+  /** Takes ownership of a leader's batches, stamps and queues them. They were inspected by the caller. */
   append(batches: readonly Uint8Array[], epoch: LeaderEpoch): AppendOutcome {
-    if (this.#state !== 'open') return { ok: false, refusal: this.#state };
-    assert(!this.#cutting, 'nothing is appended during a cut');
-    let bytes = 0;
-    for (const batch of batches) bytes += batch.length;
-    if (this.#queue.bytes > 0 && this.#queue.bytes + bytes > PENDING_LOG_BYTES_MAX) {
-      return { ok: false, refusal: 'backlog' };
-    }
+    const refusal = this.#refusal(batches);
+    if (refusal !== null) return { ok: false, refusal };
+    assert(epoch === this.#epochs.latest, `a batch of epoch ${epoch} in epoch ${this.#epochs.latest}`);
     const baseOffset = this.#endOffset;
-    for (const batch of batches) this.#appendOne(batch, epoch);
+    for (const batch of batches) {
+      stampBatch(batch, { baseOffset: this.#endOffset, leaderEpoch: epoch });
+      this.#appendOne(batch);
+    }
     this.#startPump();
     return { ok: true, baseOffset, endOffset: this.#endOffset };
   }
 
-  #appendOne(batch: Uint8Array, epoch: LeaderEpoch): void {
+  /** The first entry of a leader: what comes next is of its epoch. */
+  appendEpochStart(epoch: LeaderEpoch): AppendOutcome {
+    const refusal = this.#refusal([]);
+    if (refusal !== null) return { ok: false, refusal };
+    const timestamp = this.#context.clock.wallMs();
+    return this.appendReplicated([encodeEpochStart({ epoch, baseOffset: this.#endOffset, timestamp })]);
+  }
+
+  /** Takes ownership of batches that another leader stamped, epoch starts among them: their place must be the end of the log. */
+  appendReplicated(batches: readonly Uint8Array[]): AppendOutcome {
+    const refusal = this.#refusal(batches);
+    if (refusal !== null) return { ok: false, refusal };
+    const baseOffset = this.#endOffset;
+    for (const batch of batches) {
+      const epoch = readLeaderEpoch(batch, 0);
+      assert(
+        readBaseOffset(batch, 0) === this.#endOffset,
+        `a batch for ${readBaseOffset(batch, 0)} at ${this.#endOffset}`,
+      );
+      if (isEpochStart(batch, 0)) this.#epochs.start(epoch, this.#endOffset);
+      else assert(epoch === this.#epochs.latest, `a batch of epoch ${epoch} in epoch ${this.#epochs.latest}`);
+      this.#appendOne(batch);
+    }
+    this.#startPump();
+    return { ok: true, baseOffset, endOffset: this.#endOffset };
+  }
+
+  #refusal(batches: readonly Uint8Array[]): AppendRefusal | null {
+    if (this.#state !== 'open') return this.#state;
+    assert(!this.#cutting, 'nothing is appended during a cut');
+    let bytes = 0;
+    for (const batch of batches) bytes += batch.length;
+    return this.#queue.bytes > 0 && this.#queue.bytes + bytes > PENDING_LOG_BYTES_MAX ? 'backlog' : null;
+  }
+
+  /** A stamped batch whose epoch is the latest. */
+  #appendOne(batch: Uint8Array): void {
     const endOffset = offset(this.#endOffset + readLastOffsetDelta(batch, 0) + 1);
     const segment = this.#segmentFor(batch, endOffset);
-    stampBatch(batch, { baseOffset: this.#endOffset, leaderEpoch: epoch });
-    if (epoch > 0 && this.#epochs.note(epoch, this.#endOffset)) this.#epochsChanged = true;
     const position = segment.byteLength;
     segment.noteBatch(batch, 0, { batchBytes: batch.length, indexInterval: this.#settings.indexIntervalBytes });
-    this.#queue.push({ batch, segment, position, endOffset, latest: segment.latest });
+    const end = { epoch: this.#epochs.latest, offset: endOffset };
+    this.#queue.push({ batch, segment, position, end, latest: segment.latest });
     this.#tail.push(batch);
     this.#endOffset = endOffset;
   }
@@ -251,9 +376,9 @@ export class PartitionLog {
     const settings = this.#settings;
     if (active.byteLength + batch.length > settings.segmentBytes) return true;
     if (endOffset - active.baseOffset > 0x7fffffff || active.byteLength + batch.length > 0x7fffffff) return true;
-    if (active.firstTimestamp !== null && readMaxTimestamp(batch, 0) - active.firstTimestamp > settings.segmentMs) {
-      return true;
-    }
+    // A batch without records dates nothing: an election among old records is no reason to roll.
+    const isDated = active.firstTimestamp !== null && readRecordCount(batch, 0) > 0;
+    if (isDated && readMaxTimestamp(batch, 0) - active.firstTimestamp! > settings.segmentMs) return true;
     const indexes = active.indexes;
     assert(indexes !== null, 'the active segment has its indexes in memory');
     return indexes.offsets.byteLength + 8 > settings.segmentIndexBytes;
@@ -303,8 +428,9 @@ export class PartitionLog {
       this.#queue.finished(group);
     }
     if (generation !== this.#generation) return;
-    this.#durable(group.endOffset);
+    this.#noteDurable(group.end);
     try {
+      await this.#saveCheckpoint();
       await writeIndexes(this.#context.files, group.segment, INDEX_WRITE_BYTES);
     } catch (cause) {
       // The log itself is durable; index entries stay in memory and are offered again with the next group.
@@ -347,16 +473,16 @@ export class PartitionLog {
 
   /** Creates the file of a new segment, after the one before it was synced and sealed. */
   async #prepareSegment(segment: Segment): Promise<void> {
-    // Written before the first record even when it is empty: a checkpoint that is missing costs a scan of the whole log.
-    if (this.#epochsChanged || (!segment.exists && segment === this.#segments[0])) {
-      this.#epochsChanged = false;
-      const text = this.#epochs.format();
-      await replaceSmallFile(this.#context.disk, path.join(this.directory, EPOCH_CHECKPOINT), text);
-      this.#epochsCrc = checkpointCrc(text);
+    if (this.#settings.flushMode === 'interval' && this.#isMarkedClean) {
+      // Before anything that a crash may take back.
+      await this.#marks.flush();
+      this.#isMarkedClean = false;
     }
     if (segment.exists) return;
     const previous = this.#segments[this.#segments.indexOf(segment) - 1];
     if (previous !== undefined && previous.exists && previous.indexes !== null) await this.#seal(previous);
+    // Before the first record even when it is empty: a checkpoint that is missing costs a scan of the whole log.
+    if (previous === undefined) await this.#writeCheckpoint();
     await createSegmentFiles(this.#context, segment);
     await this.#context.disk.syncDirectory(this.directory);
     segment.exists = true;
@@ -365,6 +491,32 @@ export class PartitionLog {
       this.#noteSyncPoint();
       await this.#marks.flush();
     }
+  }
+
+  /** Of what is durable. The log tells of its epochs itself, so that no append waits for the copy. */
+  async #saveCheckpoint(): Promise<void> {
+    if (this.#checkpoint.epoch === this.#durable.epoch) return;
+    const generation = this.#generation;
+    try {
+      await this.#writeCheckpoint();
+    } catch (fault) {
+      if (!(fault instanceof DiskFault)) throw fault;
+      // A full disk, say. What it lacks is found in the log at the next start, and it is offered again with the next group.
+      const { message } = fault;
+      this.#context.logger.warn(
+        { directory: this.directory, fault: message },
+        'the epoch checkpoint could not be written',
+      );
+    }
+    if (this.#unsyncedBytes === 0 && generation === this.#generation) this.#noteSyncPoint();
+  }
+
+  async #writeCheckpoint(): Promise<void> {
+    const generation = this.#generation;
+    const { epoch } = this.#durable;
+    const text = this.#epochs.format(epoch);
+    await replaceSmallFile(this.#context.disk, path.join(this.directory, EPOCH_CHECKPOINT), text);
+    if (generation === this.#generation) this.#checkpoint = { epoch, crc: checkpointCrc(text) };
   }
 
   async #seal(segment: Segment): Promise<void> {
@@ -378,19 +530,23 @@ export class PartitionLog {
     this.#marks.setSealed({
       baseOffset: segment.baseOffset,
       endOffset: segment.endOffset,
+      lastEpoch: segment.lastEpoch,
       byteLength: segment.byteLength,
       crc: segment.crc,
       latestTimestamp: Number.isFinite(segment.latest.timestamp) ? segment.latest.timestamp : -1,
       latestOffset: segment.latest.lastOffset,
     });
+    // All of it is synced, in flush mode `interval` too: recovery begins behind it, with the epochs that it has. A cut that
+    // waits has lowered the durable position already.
+    if (comparePositions(segment.end, this.#durable) === 0) this.#noteSyncPoint();
     await this.#marks.flush();
     segment.indexes = null;
   }
 
-  #durable(endOffset: Offset): void {
-    this.#durableOffset = endOffset;
+  #noteDurable(position: Position): void {
+    this.#durable = position;
     if (this.#settings.flushMode === 'sync' || this.#unsyncedBytes === 0) this.#noteSyncPoint();
-    this.#listener.durable({ generation: this.#generation, endOffset });
+    this.#listener.durable({ generation: this.#generation, position });
   }
 
   #noteSyncPoint(): void {
@@ -407,15 +563,15 @@ export class PartitionLog {
     this.#marks.setSyncPoint(
       {
         generation: this.#generation,
-        leaderEpoch: this.#epochs.latest,
-        endOffset: this.#durableOffset,
+        leaderEpoch: this.#durable.epoch,
+        endOffset: this.#durable.offset,
         segment: segment.baseOffset,
         position: segment.writtenBytes,
         crc: segment.crc,
         latestTimestamp: lastOffset < 0 ? -1 : timestamp,
         latestOffset: lastOffset,
         firstTimestamp: segment.firstTimestamp ?? -1,
-        epochsCrc: this.#epochsCrc,
+        epochsCrc: this.#epochsCrc(),
       },
       logBytes,
     );
@@ -425,33 +581,47 @@ export class PartitionLog {
   #emptySyncPoint(): SyncPoint {
     return {
       generation: this.#generation,
-      leaderEpoch: this.#epochs.latest,
-      endOffset: this.#durableOffset,
-      segment: this.#durableOffset,
+      leaderEpoch: this.#durable.epoch,
+      endOffset: this.#durable.offset,
+      segment: this.#durable.offset,
       position: 0,
       crc: 0,
       latestTimestamp: -1,
       latestOffset: -1,
       firstTimestamp: -1,
-      epochsCrc: this.#epochsCrc,
+      epochsCrc: this.#epochsCrc(),
     };
+  }
+
+  /** Of the checkpoint as it should be: one that is behind is not taken for it. */
+  #epochsCrc(): number {
+    const { epoch, crc } = this.#checkpoint;
+    return epoch === this.#durable.epoch ? crc : checkpointCrc(this.#epochs.format(this.#durable.epoch));
   }
 
   /** Everything appended so far is written and synced when this returns. */
   flush(): Promise<void> {
     return this.#afterQueue(async () => {
-      const active = this.#segments.at(-1);
-      // A sync that failed is never tried again.
-      if (this.#state !== 'open' || this.#unsyncedBytes === 0 || active === undefined || !active.exists) return;
-      const generation = this.#generation;
-      try {
-        await this.#context.files.use(active.logPath, file => this.#sync(file));
-        // A cut that waits has lowered the durable offset already, and the file still has what it cuts.
-        if (generation === this.#generation) this.#noteSyncPoint();
-      } catch (cause) {
-        await this.#writeFailed(cause);
-      }
+      await this.#syncWritten();
     });
+  }
+
+  /** Inside the pump: syncs what was only written. False where that failed or is not tried. */
+  async #syncWritten(): Promise<boolean> {
+    const active = this.#segments.findLast(segment => segment.exists);
+    if (this.#unsyncedBytes === 0 || active === undefined) return true;
+    // A sync that failed is never tried again.
+    if (this.#state !== 'open') return false;
+    const generation = this.#generation;
+    try {
+      await this.#context.files.use(active.logPath, file => this.#sync(file));
+      // A cut that waits has lowered the durable offset already, and the file still has what it cuts.
+      if (generation === this.#generation) this.#noteSyncPoint();
+      return true;
+    } catch (cause) {
+      await this.#writeFailed(cause);
+      return false;
+    }
   }
 
   /** Runs `operation` when all that is queued now was written. */
@@ -478,7 +648,7 @@ export class PartitionLog {
         ? 'the disk is full: the unsynced end of the log is cut back, appends are refused until there is room'
         : 'a write or sync failed: the log takes no more appends until a restart',
     );
-    this.#forgetFrom(this.#durableOffset);
+    this.#forgetBehind(this.#durable);
     if (isFull) {
       try {
         await this.#truncateFiles();
@@ -492,7 +662,7 @@ export class PartitionLog {
         );
       }
     }
-    this.#listener.dropped(isFull && this.#state !== 'failed' ? 'full' : 'failed', this.#durableOffset);
+    this.#listener.dropped(isFull && this.#state !== 'failed' ? 'full' : 'failed', this.#durable.offset);
   }
 
   #scheduleReopen(): void {
@@ -516,39 +686,46 @@ export class PartitionLog {
     this.#context.logger.info({ directory: this.directory }, 'there is room on the disk again: the log takes appends');
   }
 
-  /** Drops everything at or above the offset from memory: segments, indexes, queue, cache, epochs. */
-  #forgetFrom(end: Offset): void {
+  /** Drops everything behind the position from memory: queue, cache, epochs, known damage. Segments follow with the files. */
+  #forgetBehind(to: Position): void {
     this.#generation++;
-    this.#queue.cut(end);
-    this.#tail.cut(end);
-    if (this.#epochs.cut(end)) this.#epochsChanged = true;
-    this.#endOffset = end;
-    if (this.#durableOffset > end) this.#durableOffset = end;
+    this.#queue.cut(to);
+    this.#tail.cut(to);
+    if (this.#epochs.cut(to)) this.#checkpoint = { epoch: -1, crc: -1 };
+    this.#damage.dropAbove(to.offset);
+    this.#endOffset = to.offset;
+    this.#durable = earlier(this.#durable, to);
   }
 
   // ------------------------------------------------------------------------------------------------------------- cut
 
   /**
-   * Removes everything at or above `end`, which is a batch boundary. For conflicts of replication only; never at or below
-   * what was committed. The sync point is lowered durably before a byte is cut.
+   * Removes every entry behind `to`, an entry that the log holds. For conflicts of replication only; never below what was
+   * committed, unless that was lost elsewhere. The sync point is lowered durably before a byte is cut. A notice with the new
+   * generation tells when the rest is durable; where a write or sync failed meanwhile `dropped` does.
    */
-  async cut(end: Offset): Promise<void> {
-    assert(end >= this.#startOffset && end <= this.#endOffset, 'a cut lies within the log');
+  async cut(to: Position): Promise<void> {
+    assert(
+      this.#epochs.holds(to, this.#endOffset),
+      `a cut of ${textOf(this.end)} to ${textOf(to)}, which it does not hold`,
+    );
     assert(!this.#cutting, 'one cut at a time');
     this.#cutting = true;
-    this.#forgetFrom(end);
+    this.#forgetBehind(to);
+    this.#startOffset = offset(Math.min(this.#startOffset, to.offset));
     try {
       await this.#afterQueue(async () => {
-        if (this.#state !== 'open') return;
+        if (this.#state === 'failed' || this.#state === 'closed') return;
         // All that is left was written; the sync point must name the offset that stands at the position it names.
-        this.#durableOffset = end;
+        this.#durable = this.end;
         try {
           await this.#truncateFiles();
+          await this.#saveCheckpoint();
         } catch (cause) {
           await this.#writeFailed(new SyncFailure(cause));
           throw cause;
         }
-        this.#listener.durable({ generation: this.#generation, endOffset: end });
+        this.#listener.durable({ generation: this.#generation, position: this.#durable });
       });
     } finally {
       this.#cutting = false;
@@ -558,15 +735,26 @@ export class PartitionLog {
   /** Inside the pump: brings segments and files back to the end offset. */
   async #truncateFiles(): Promise<void> {
     const { files, disk, syncGate } = this.#context;
-    const end = this.#endOffset;
+    const { end } = this;
     const removed: Segment[] = [];
-    while (this.#segments.length > 0 && this.#segments.at(-1)!.baseOffset >= end) removed.push(this.#segments.pop()!);
+    let rebuilt: Segment | null = null;
+    for (;;) {
+      const last = this.#segments.at(-1);
+      if (last === undefined) break;
+      if (last.baseOffset <= end.offset && last.byteLength > 0) {
+        if (comparePositions(last.end, end) <= 0) break;
+        // At its first offset epoch starts may be left of it.
+        rebuilt = await this.#rebuild(last, end);
+        if (rebuilt.byteLength > 0 || last.baseOffset < end.offset) break;
+        rebuilt = null;
+      }
+      removed.push(this.#segments.pop()!);
+    }
     const active = this.#segments.at(-1);
-    const rebuilt = active === undefined || active.endOffset <= end ? null : await this.#rebuild(active, end);
     if (rebuilt !== null) this.#segments[this.#segments.length - 1] = rebuilt;
     if (active !== undefined && rebuilt === null && active.indexes === null) {
       // Sealed before: the next append begins a segment of its own.
-      this.#segments.push(new Segment(this.directory, end));
+      this.#segments.push(new Segment(this.directory, end.offset));
     }
     const last = rebuilt ?? active;
     if (last !== undefined && last.exists) {
@@ -575,6 +763,9 @@ export class PartitionLog {
       last.writtenBytes = Math.min(last.writtenBytes, last.byteLength);
       if (last.indexes !== null) this.#marks.removeSealed(last.baseOffset);
     }
+    // A log that is cut below its start begins there.
+    if (this.#marks.logStart().offset > this.#startOffset)
+      this.#marks.setLogStart(this.#startOffset, this.#epochs.base);
     this.#noteSyncPoint();
     for (const segment of removed) this.#marks.removeSealed(segment.baseOffset);
     await this.#marks.flush();
@@ -596,13 +787,67 @@ export class PartitionLog {
     this.#unsyncedRecords = 0;
   }
 
-  #rebuild(segment: Segment, end: Offset): Promise<Segment> {
+  #rebuild(segment: Segment, end: Position): Promise<Segment> {
     assert(this.#queue.isEmpty, 'files are cut back when nothing is queued');
     const { indexIntervalBytes: indexInterval } = this.#settings;
     return rebuildSegment(this.#context, segment, { directory: this.directory, end, indexInterval });
   }
 
+  // --------------------------------------------------------------------------------------------------------- install
+
+  /**
+   * An empty log behind a snapshot's base takes the place of this one; what it held is gone. Raises the generation; a notice at
+   * `base` tells when that is durable.
+   */
+  async install(base: Position): Promise<void> {
+    assert(!this.#cutting, 'one cut at a time');
+    this.#cutting = true;
+    this.#generation++;
+    this.#queue.clear();
+    this.#tail.clear();
+    try {
+      await this.#exclusively(async () => {
+        if (this.#state === 'closed') return;
+        const replaced = this.#segments.slice();
+        this.#restartAt(base);
+        try {
+          for (const segment of replaced) await forgetSegmentFiles(this.#context, segment);
+          await installLog(
+            { context: this.#context, directory: this.directory, key: this.#key, marks: this.#marks },
+            { base, generation: this.#generation },
+          );
+        } catch (cause) {
+          await this.#writeFailed(new SyncFailure(cause));
+          throw cause;
+        }
+        this.#durable = base;
+        this.#checkpoint = { epoch: base.epoch, crc: checkpointCrc(this.#epochs.format()) };
+        this.#unsyncedBytes = 0;
+        this.#unsyncedRecords = 0;
+        this.#unmarkedBytes = 0;
+        this.#listener.durable({ generation: this.#generation, position: base });
+      });
+    } finally {
+      this.#cutting = false;
+    }
+  }
+
+  /** In one step: readers find an empty log from here on. */
+  #restartAt(base: Position): void {
+    this.#segments.length = 0;
+    this.#epochs.restart(base);
+    this.#damage.clear();
+    this.#startOffset = base.offset;
+    this.#endOffset = base.offset;
+    this.#durable = earlier(this.#durable, base);
+  }
+
   // ------------------------------------------------------------------------------------------------------------ read
+
+  /** For followers: whole batches behind the position, epoch starts included, as far as they are cached or written. */
+  readAfter(position: Position, { bytesMax }: { readonly bytesMax: number }): Promise<FollowOutcome> {
+    return this.#reader.readAfter(position, bytesMax);
+  }
 
   /** Whole batches from the one that covers `from` on. */
   read(from: Offset, limits: ReadLimits): Promise<ReadOutcome> {
@@ -643,10 +888,14 @@ export class PartitionLog {
    */
   async advanceStart(start: Offset): Promise<void> {
     if (start <= this.#startOffset) return;
-    assert(start <= this.#durableOffset, 'the log start stays at or below what is durable');
+    assert(start <= this.#durable.offset, 'the log start stays at or below what is durable');
     await this.#exclusively(async () => {
-      if (start <= this.#startOffset) return;
-      this.#marks.setLogStart(start);
+      // A cut may have come first.
+      if (start <= this.#startOffset || start > this.#durable.offset) return;
+      // The start must not outlive records below it that are only written: positions would be claimed that nobody has.
+      if (!(await this.#syncWritten())) return;
+      const base = this.#baseAt(start);
+      this.#marks.setLogStart(start, base);
       // In the same flush, behind the start: a crash after it leaves no mark of a segment that is gone.
       for (let index = 0; index + 1 < this.#segments.length; index++) {
         if (this.#segments[index + 1]!.baseOffset > start) break;
@@ -655,11 +904,18 @@ export class PartitionLog {
       await this.#marks.flush();
       this.#startOffset = start;
       this.#damage.dropBelow(start);
+      // The sync point and the checkpoint are those of the log from its base on.
+      if (comparePositions(base, this.#epochs.base) > 0) {
+        this.#epochs.moveBase(base);
+        const isSame = checkpointCrc(this.#epochs.format(this.#durable.epoch)) === this.#checkpoint.crc;
+        if (!isSame) this.#checkpoint = { epoch: -1, crc: -1 };
+      }
       const removed = this.#takeBelow(start);
       if (removed.length === 0) return;
       try {
         for (const segment of removed) await removeSegmentFiles(this.#context, segment);
         await this.#context.disk.syncDirectory(this.directory);
+        await this.#saveCheckpoint();
       } catch (fault) {
         if (!(fault instanceof DiskFault)) throw fault;
         this.#context.logger.error(
@@ -670,14 +926,32 @@ export class PartitionLog {
     });
   }
 
+  /** The position before the first batch that is left when the log starts there. */
+  #baseAt(start: Offset): Position {
+    let base = this.#epochs.base;
+    for (const [index, segment] of this.#segments.entries()) {
+      const next = this.#segments[index + 1];
+      const isBelow = next === undefined ? this.#isAllDeleted(start) : next.baseOffset <= start;
+      if (!isBelow) break;
+      base = { epoch: leaderEpoch(segment.lastEpoch), offset: segment.endOffset };
+    }
+    return base;
+  }
+
+  #isAllDeleted(start: Offset): boolean {
+    const active = this.#segments.at(-1);
+    if (active === undefined || !active.exists || active.isEmpty) return false;
+    return start === this.#endOffset && comparePositions(active.end, this.end) === 0;
+  }
+
   /** Inside the pump: takes the segments that lie wholly below the log start out of the log. */
   #takeBelow(start: Offset): readonly Segment[] {
     const removed: Segment[] = [];
     while (this.#segments.length > 1 && this.#segments[1]!.baseOffset <= start) removed.push(this.#segments.shift()!);
-    const active = this.#segments[0];
+    const [active] = this.#segments;
     // Everything was deleted: the next append begins a segment of its own, and this one goes as well. What is in the queue
     // would lie above the start, so nothing waits to be written to it.
-    if (start === this.#endOffset && active !== undefined && active.exists && !active.isEmpty) {
+    if (active !== undefined && this.#segments.length === 1 && this.#isAllDeleted(start)) {
       removed.push(active);
       this.#segments.length = 0;
       this.#unsyncedBytes = 0;
@@ -700,12 +974,16 @@ export class PartitionLog {
         await this.#finishIndexes(active);
         this.#noteSyncPoint();
       }
+      // Last: whoever finds it finds everything else as it was.
+      if (wasOpen && this.#unsyncedBytes === 0 && comparePositions(this.#durable, this.end) === 0)
+        this.#marks.setClean(true);
       await this.#release();
     });
   }
 
   async #finishIndexes(segment: Segment): Promise<void> {
     try {
+      await this.#saveCheckpoint();
       await writeIndexes(this.#context.files, segment, 1);
       await this.#context.files.use(segment.offsetIndexPath, file => file.sync());
       await this.#context.files.use(segment.timeIndexPath, file => file.sync());
@@ -718,7 +996,7 @@ export class PartitionLog {
   /** For a topic that was deleted: takes no more appends and lets go of the files. The caller removes the folder. */
   async abandon(): Promise<void> {
     this.#state = 'closed';
-    this.#forgetFrom(this.#durableOffset);
+    this.#forgetBehind(this.#durable);
     await this.#exclusively(async () => {
       this.#marks.removeAll();
       await this.#release();

@@ -5,15 +5,19 @@
 // anything: the first thing that is no batch in its place ends the log, unless a valid batch follows further away than one
 // gathered write reaches.
 //
+// Epochs: the checkpoint is taken up to the sync point, whose CRC it must have; behind it the log tells of them itself, since
+// their starts stand in it.
+//
 // What survives above the sync point is written again in place, the same bytes, and synced: a page that a failed sync left
 // marked clean is not on disk, and another sync alone would do nothing about it.
 
 import path from 'node:path';
-import { leaderEpoch, offset, type Offset } from '@sluice/protocol/ids';
+import { offset, type Offset } from '@sluice/protocol/ids';
 import {
   BATCH_HEADER_BYTES,
   crc32c,
   crc32cContinue,
+  isEpochStart,
   readBaseOffset,
   readLastOffset,
   readLeaderEpoch,
@@ -38,6 +42,7 @@ import { NO_TIME, Segment } from './segment.ts';
 import { parseSegmentFileName } from './segment-name.ts';
 import { removeSegmentFiles } from './segment-files.ts';
 import type { SparseIndex } from './sparse-index.ts';
+import { type Position, positionAt } from './position.ts';
 import { isTemporaryName, readSmallFile, replaceSmallFile } from './small-file.ts';
 
 export type Found = 'clean-end' | 'invalid-batch' | 'invalid-batch-then-valid' | 'segment-missing';
@@ -65,7 +70,7 @@ export const judgeTail = async (
 ): Promise<{ readonly verdict: Verdict; readonly behind: FoundBatch | null }> => {
   const behind = await findBatchBehind(file, end.position + GATHER_BYTES_MAX, {
     endPosition: fileBytes,
-    offsetMin: end.endOffset,
+    damaged: { position: end.position, offset: end.endOffset },
     offsetMax: end.endOffset + fileBytes,
   });
   const found: Found = behind === null ? 'invalid-batch' : 'invalid-batch-then-valid';
@@ -87,11 +92,9 @@ export interface RecoveredLog {
   /** In offset order; the last one is active. Empty when nothing was ever written. */
   readonly segments: Segment[];
   readonly startOffset: Offset;
-  readonly endOffset: Offset;
+  readonly end: Position;
   readonly generation: number;
   readonly epochs: EpochMap;
-  /** CRC-32C of the checkpoint as it is on disk now; -1 where there is none. */
-  readonly epochsCrc: number;
   readonly damage: DamageMap;
   /** Bytes above the last good batch that were cut. */
   readonly cutBytes: number;
@@ -106,6 +109,8 @@ class Recovery {
   readonly #damage = new DamageMap();
   readonly #point: SyncPoint | null;
   readonly #startOffset: Offset;
+  /** Null in marks of earlier builds. */
+  readonly #base: Position | null;
   #epochs = new EpochMap();
   #cutBytes = 0;
 
@@ -114,7 +119,9 @@ class Recovery {
     this.#context = request.context;
     this.#marks = request.marks;
     this.#point = request.marks.syncPoint();
-    this.#startOffset = request.marks.logStart();
+    const start = request.marks.logStart();
+    this.#startOffset = start.offset;
+    this.#base = start.base;
   }
 
   async run(): Promise<RecoveredLog> {
@@ -124,7 +131,7 @@ class Recovery {
     // nothing else, after a power loss. A removed segment would come back in place of the one that follows it.
     await this.#context.disk.syncDirectory(directory);
     const segments = await this.#listSegments();
-    await this.#removeBelow(segments, startOffset);
+    await this.#removeBelow(segments);
     await this.#loadEpochs(segments);
     for (const [index, segment] of segments.entries()) {
       const next = segments[index + 1];
@@ -140,19 +147,16 @@ class Recovery {
       endOffset = synced;
       if (segments.length > 0) segments.at(-1)!.indexes = null;
       segments.push(new Segment(directory, endOffset));
-      await this.#removeBelow(segments, startOffset);
+      await this.#removeBelow(segments);
     }
     if (segments.length > 0 && segments.at(-1)!.indexes === null) segments.push(new Segment(directory, endOffset));
-    // The checkpoint is written before the batch: epochs whose first batch a crash took are not in the log.
-    this.#epochs.cut(offset(endOffset));
-    const epochsCrc = await this.#saveEpochs(segments);
+    await this.#saveEpochs(segments);
     return {
       segments,
       startOffset,
-      endOffset,
+      end: { epoch: this.#epochs.latest, offset: endOffset },
       generation: (this.#point?.generation ?? 0) + 1,
       epochs: this.#epochs,
-      epochsCrc,
       damage: this.#damage,
       cutBytes: this.#cutBytes,
     };
@@ -161,46 +165,49 @@ class Recovery {
   async #loadEpochs(segments: readonly Segment[]): Promise<void> {
     const { disk, logger } = this.#context;
     const { directory } = this.#request;
+    const base = this.#base ?? positionAt(0, Math.min(segments[0]?.baseOffset ?? this.#startOffset, this.#startOffset));
     const text = await readSmallFile(disk, path.join(directory, EPOCH_CHECKPOINT));
-    const parsed = text === null ? null : EpochMap.parse(text);
-    const knownCrc = this.#point?.epochsCrc ?? -1;
-    if (text !== null && parsed !== null && (knownCrc === -1 || checkpointCrc(text) === knownCrc)) {
-      this.#epochs = parsed;
+    const epochs = knownEpochs(text, base, this.#point);
+    if (epochs !== null && this.#coversSealed(segments, epochs)) {
+      this.#epochs = epochs;
       return;
     }
+    this.#epochs = new EpochMap(base);
     if (segments.length === 0) return;
-    // Also where a crash came between the checkpoint and the next sync point: nothing tells that from damage.
+    // Also where a crash came between an epoch and its checkpoint: nothing tells that from damage.
     logger.warn(
       { directory },
       'the leader epoch checkpoint is missing or not as it was written: building it again from the log',
     );
     for (const [index, segment] of segments.entries()) {
+      const next = segments[index + 1];
       const from = {
         position: 0,
         baseOffset: segment.baseOffset,
-        endPosition: segment.byteLength,
-        endOffset: segments[index + 1]?.baseOffset ?? Number.MAX_SAFE_INTEGER,
+        // Behind the sync point the scan that follows tells what is whole.
+        endPosition: next === undefined ? syncedBytes(segment, this.#point) : segment.byteLength,
+        endOffset: next?.baseOffset ?? Number.MAX_SAFE_INTEGER,
         epochs: null,
       };
-      const onBatch: OnBatch = (buffer, at) => {
-        const epoch = readLeaderEpoch(buffer, at);
-        if (epoch > 0) this.#epochs.note(leaderEpoch(epoch), offset(readBaseOffset(buffer, at)));
-      };
+      const epochMax = epochLimit(segment, this.#point);
+      const onBatch: OnBatch = (buffer, at) => noteEpoch(this.#epochs, { buffer, at, epochMax });
       await this.#context.files.use(segment.logPath, file => scanOverDamage(file, from, { onBatch, onDamage() {} }));
     }
   }
 
-  /** Answers the CRC of the checkpoint as it is then. */
-  async #saveEpochs(segments: readonly Segment[]): Promise<number> {
+  /** Whether the epochs reach as far as what was sealed: a store that lost its newest lines does not. */
+  #coversSealed(segments: readonly Segment[], epochs: EpochMap): boolean {
+    return segments.every(segment => (this.#marks.sealed(segment.baseOffset)?.lastEpoch ?? 0) <= epochs.latest);
+  }
+
+  async #saveEpochs(segments: readonly Segment[]): Promise<void> {
     const { disk } = this.#context;
     const file = path.join(this.#request.directory, EPOCH_CHECKPOINT);
     const text = this.#epochs.format();
     const present = await readSmallFile(disk, file);
-    if (present === text) return checkpointCrc(text);
     // An empty one too, where there is a log: without it every start would scan all of it.
-    if (present === null && !segments.some(segment => segment.exists)) return -1;
+    if (present === text || (present === null && !segments.some(segment => segment.exists))) return;
     await replaceSmallFile(disk, file, text);
-    return checkpointCrc(text);
   }
 
   async #listSegments(): Promise<Segment[]> {
@@ -234,8 +241,10 @@ class Recovery {
   }
 
   /** Finishes a removal that was decided (the log start is durable) and interrupted. */
-  async #removeBelow(segments: Segment[], startOffset: Offset): Promise<void> {
-    while (segments.length > 1 && segments[1]!.baseOffset <= startOffset) {
+  async #removeBelow(segments: Segment[]): Promise<void> {
+    const isBelow = (segment: Segment): boolean =>
+      segment.baseOffset < (this.#base?.offset ?? 0) || (segments[1]?.baseOffset ?? Infinity) <= this.#startOffset;
+    while (segments[0] !== undefined && isBelow(segments[0])) {
       const segment = segments.shift()!;
       this.#marks.removeSealed(segment.baseOffset);
       await removeSegmentFiles(this.#context, segment);
@@ -246,8 +255,9 @@ class Recovery {
     segment: Segment,
     range: { from: number; to: number; position: number; reason: string; toPosition?: number | null },
   ): void {
-    // What was deleted is nobody's loss.
-    if (range.to <= Math.max(range.from, this.#startOffset)) return;
+    // What was deleted is nobody's loss. Epoch starts span no offset and are a loss all the same.
+    const isSpan = range.from < range.to;
+    if (range.to < this.#startOffset || (isSpan && range.to === this.#startOffset)) return;
     this.#damage.add({
       from: offset(range.from),
       to: offset(range.to),
@@ -258,12 +268,20 @@ class Recovery {
     });
   }
 
+  /** All offsets are there, and yet the file is shorter than it was: epoch starts stood at its end. */
+  #corruptEnd(segment: Segment): void {
+    const { endOffset, byteLength } = segment;
+    const reason = 'the file is shorter than what was synced';
+    this.#corrupt(segment, { from: endOffset, to: endOffset, position: byteLength, reason });
+  }
+
   /** A segment that another one follows: synced as a whole before its successor was created. */
   async #openSealed(segment: Segment, nextBase: Offset): Promise<void> {
     const mark = this.#marks.sealed(segment.baseOffset);
     segment.indexes = null;
     if (mark !== null && mark.byteLength === segment.byteLength && mark.endOffset <= nextBase) {
       segment.endOffset = mark.endOffset;
+      segment.lastEpoch = mark.lastEpoch;
       segment.crc = mark.crc;
       segment.latest = { timestamp: mark.latestTimestamp, lastOffset: mark.latestOffset };
       segment.writtenLatest = segment.latest;
@@ -280,6 +298,7 @@ class Recovery {
     // Not sealed on record (the crash came first) or not as it was: every batch is looked at.
     segment.indexes = new Segment('', segment.baseOffset).indexes;
     const isWhole = await this.#scanAll(segment, nextBase);
+    if (isWhole && mark !== null && segment.byteLength < mark.byteLength) this.#corruptEnd(segment);
     segment.noteSealed();
     segment.writtenLatest = segment.latest;
     await saveIndexFile(this.#context, segment.offsetIndexPath, segment.indexes!.offsets);
@@ -291,6 +310,7 @@ class Recovery {
       this.#marks.setSealed({
         baseOffset: segment.baseOffset,
         endOffset: segment.endOffset,
+        lastEpoch: segment.lastEpoch,
         byteLength: segment.byteLength,
         crc: segment.crc,
         latestTimestamp: Number.isFinite(segment.latest.timestamp) ? segment.latest.timestamp : -1,
@@ -305,7 +325,13 @@ class Recovery {
     segment.byteLength = 0;
     segment.crc = 0;
     const isWhole = await this.#context.files.use(segment.logPath, file =>
-      this.#scanSynced(segment, file, { position: 0, endPosition, endOffset }),
+      this.#scanSynced(segment, file, {
+        position: 0,
+        endPosition,
+        endOffset,
+        // The point is older than a segment behind it: its epochs are in no checkpoint that is vouched for.
+        grows: this.#point === null || segment.baseOffset >= this.#point.segment,
+      }),
     );
     segment.byteLength = endPosition;
     return isWhole;
@@ -315,7 +341,7 @@ class Recovery {
   async #scanSynced(
     segment: Segment,
     file: DiskFile,
-    how: { position: number; endPosition: number; endOffset: Offset },
+    how: { position: number; endPosition: number; endOffset: Offset; grows: boolean },
   ): Promise<boolean> {
     let isWhole = true;
     await scanOverDamage(
@@ -337,7 +363,7 @@ class Recovery {
 
   /** Scans what may end anywhere, and writes it again. */
   #scanTail(segment: Segment, file: DiskFile, how: { position: number; endPosition: number }): Promise<ScanEnd> {
-    const from = { ...how, baseOffset: segment.endOffset, epochs: this.#epochs };
+    const from = { ...how, baseOffset: segment.endOffset, epochs: this.#epochs, grows: true };
     const { onBatch, onChunk } = this.#noting(segment);
     return scanBatches(file, from, {
       onBatch,
@@ -386,7 +412,9 @@ class Recovery {
       position: 0,
       endPosition: fileBytes,
       endOffset: point.endOffset,
+      grows: false,
     });
+    if (segment.endOffset === point.endOffset) this.#corruptEnd(segment);
     segment.byteLength = fileBytes;
     segment.noteSealed();
     segment.writtenLatest = segment.latest;
@@ -409,11 +437,13 @@ class Recovery {
       position: segment.byteLength,
       endPosition: point.position,
       endOffset: point.endOffset,
+      grows: false,
     });
     // What is newest before the walked part is not known, so the walk dates nothing: a missing entry only costs scanning.
     if (resumed) times.keep(timesBefore);
     segment.byteLength = point.position;
     segment.endOffset = point.endOffset;
+    segment.lastEpoch = point.leaderEpoch;
     segment.crc = point.crc;
     segment.latest =
       point.latestOffset < 0 ? NO_TIME : { timestamp: point.latestTimestamp, lastOffset: point.latestOffset };
@@ -507,7 +537,7 @@ class Recovery {
     const first = segments[0];
     const synced = this.#point?.endOffset ?? startOffset;
     const named = first ?? new Segment(this.#request.directory, startOffset);
-    if (first === undefined || first.baseOffset > startOffset) {
+    if (startOffset < (first?.baseOffset ?? synced)) {
       this.#corrupt(named, {
         from: startOffset,
         to: first?.baseOffset ?? synced,
@@ -526,6 +556,35 @@ class Recovery {
     }
   }
 }
+
+/** The checkpoint up to the sync point; null where it is not the one that the point knows. */
+export const knownEpochs = (text: string | null, base: Position, point: SyncPoint | null): EpochMap | null => {
+  const epochs = text === null ? null : EpochMap.parse(text, base);
+  if (epochs === null || point === null) return null;
+  epochs.cut(positionAt(point.leaderEpoch, Number.MAX_SAFE_INTEGER));
+  const isKnown = point.epochsCrc === -1 || checkpointCrc(epochs.format()) === point.epochsCrc;
+  return isKnown && epochs.latest >= point.leaderEpoch ? epochs : null;
+};
+
+/** How much of the last segment the sync point vouches for; all of it where there is none. */
+export const syncedBytes = (segment: Segment, point: SyncPoint | null): number => {
+  if (point === null || point.segment > segment.baseOffset) return segment.byteLength;
+  return point.segment < segment.baseOffset ? 0 : Math.min(segment.byteLength, point.position);
+};
+
+/** An epoch that the sync point cannot vouch for has rotted, in a segment that is not behind it. */
+export const epochLimit = (segment: Segment, point: SyncPoint | null): number =>
+  point === null || segment.baseOffset > point.segment ? Number.POSITIVE_INFINITY : point.leaderEpoch;
+
+/** Takes in what a batch tells of epochs. Without its start, which may be damaged, an epoch begins with its first batch. */
+export const noteEpoch = (
+  epochs: EpochMap,
+  { buffer, at, epochMax }: { readonly buffer: Uint8Array; readonly at: number; readonly epochMax: number },
+): void => {
+  const epoch = readLeaderEpoch(buffer, at);
+  if (epoch > epochMax && !isEpochStart(buffer, at)) return;
+  if (epochs.canStart(epoch, readBaseOffset(buffer, at))) epochs.start(epoch, readBaseOffset(buffer, at));
+};
 
 /** The same bytes in place: marks the pages dirty again, so that the next sync writes them. */
 const rewrite = async (file: DiskFile, bytes: Uint8Array, position: number): Promise<void> => {

@@ -84,7 +84,7 @@ export class SegmentCheck {
     readonly endPosition: number;
   }): Promise<ScanEnd> {
     this.#position = from.position;
-    return scanBatches(this.#request.file, { ...from, epochs: this.#request.epochs }, this.#scan());
+    return scanBatches(this.#request.file, { ...from, epochs: this.#request.epochs, grows: true }, this.#scan());
   }
 
   /** Entries that no batch was found for. */

@@ -1,11 +1,11 @@
 // What is done to the three files of a segment: made, kept up to date, cut, let go, removed. The log decides when.
 
-import type { Offset } from '@sluice/protocol/ids';
-import { crc32cContinue, readBaseOffset, readLastOffset } from '@sluice/protocol/record';
+import { crc32cContinue, readBaseOffset } from '@sluice/protocol/record';
 import { DiskFault } from '../io/disk.ts';
 import type { FilePool } from './file-pool.ts';
 import type { LogContext } from './log-context.ts';
 import { walkBatches } from './log-scan.ts';
+import { endsWithin, type Position } from './position.ts';
 import { Segment } from './segment.ts';
 import type { SparseIndex } from './sparse-index.ts';
 
@@ -58,11 +58,14 @@ export const truncateIndexes = async (files: FilePool, segment: Segment): Promis
   }
 };
 
-/** The segment as it was when its end was `end`: walked again over what is on disk, since derived state only grows. */
+/**
+ * The segment as it was when the log ended at `end`: walked again over what is on disk, since derived state only grows. Without a byte
+ * where all of it lies behind.
+ */
 export const rebuildSegment = async (
   context: LogContext,
   segment: Segment,
-  wish: { readonly directory: string; readonly end: Offset; readonly indexInterval: number },
+  wish: { readonly directory: string; readonly end: Position; readonly indexInterval: number },
 ): Promise<Segment> => {
   const fresh = new Segment(wish.directory, segment.baseOffset);
   fresh.exists = segment.exists;
@@ -70,12 +73,13 @@ export const rebuildSegment = async (
   context.indexCache.forget(segment);
   await walkBatches(context.files, { segment, position: 0 }, (buffer, at, batchBytes) => {
     if (readBaseOffset(buffer, at) !== fresh.endOffset) return 'misplaced';
-    if (readLastOffset(buffer, at) >= wish.end) return 'end';
+    if (!endsWithin(buffer, at, wish.end)) return 'end';
     fresh.noteBatch(buffer, at, { batchBytes, indexInterval: wish.indexInterval });
     fresh.crc = crc32cContinue(fresh.crc, buffer.subarray(at, at + batchBytes));
     return 'go-on';
   });
-  if (fresh.endOffset !== wish.end) {
+  // An epoch that is cut may begin with a batch, or behind a start that stands in the segment before.
+  if (fresh.endOffset !== wish.end.offset || (fresh.byteLength > 0 && fresh.lastEpoch !== wish.end.epoch)) {
     // Damage below the cut: where the end lies cannot be said, and what stands behind it must not be cut.
     throw new DiskFault('failed', segment.logPath);
   }

@@ -7,8 +7,15 @@
 
 import path from 'node:path';
 import { offset, type Offset } from '@sluice/protocol/ids';
-import { readBaseOffset, readLastOffset, readMaxTimestamp, readRecordCount } from '@sluice/protocol/record';
+import {
+  readBaseOffset,
+  readLastOffset,
+  readLeaderEpoch,
+  readMaxTimestamp,
+  readRecordCount,
+} from '@sluice/protocol/record';
 import { OffsetIndex } from './offset-index.ts';
+import { type Position, positionAt } from './position.ts';
 import { segmentFileName } from './segment-name.ts';
 import { TimeIndex } from './time-index.ts';
 
@@ -35,6 +42,8 @@ export class Segment {
   /** On disk. */
   writtenBytes = 0;
   endOffset: Offset;
+  /** Of the last batch; 0 while there is none. */
+  lastEpoch = 0;
   /** Of the first batch with records; null while there is none. */
   firstTimestamp: number | null = null;
   latest: LatestTime = NO_TIME;
@@ -56,8 +65,14 @@ export class Segment {
     this.timeIndexPath = path.join(directory, segmentFileName(baseOffset, 'timeindex'));
   }
 
+  /** Without an offset. Epoch starts may stand in it all the same. */
   get isEmpty(): boolean {
     return this.endOffset === this.baseOffset;
+  }
+
+  /** The position behind its last batch. */
+  get end(): Position {
+    return positionAt(this.lastEpoch, this.endOffset);
   }
 
   /** Takes note of a stamped batch at the end; `indexes` are the active segment's, or those being rebuilt. */
@@ -85,6 +100,7 @@ export class Segment {
     this.bytesSinceIndexEntry += sizes.batchBytes;
     this.byteLength += sizes.batchBytes;
     this.endOffset = offset(lastOffset + 1);
+    this.lastEpoch = readLeaderEpoch(batch, at);
   }
 
   /** The last entry of the time index names the newest record, so that a lookup by time need not read the segment's end. */

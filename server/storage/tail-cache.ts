@@ -5,9 +5,10 @@
 // always the oldest entry of its own log.
 
 import { type Offset } from '@sluice/protocol/ids';
-import { readBaseOffset, readLastOffset } from '@sluice/protocol/record';
+import { isEpochStart, readBaseOffset, readLastOffset, readLeaderEpoch } from '@sluice/protocol/record';
 import { assert } from '../base/assert.ts';
 import { TAIL_CACHE_BYTES_MAX } from '../base/limits.ts';
+import { endsWithin, type Position } from './position.ts';
 
 const NOTHING = new Uint8Array(0);
 
@@ -93,7 +94,7 @@ export class TailCache {
   }
 }
 
-/** The cached end of one log: consecutive batches, without holes. */
+/** The cached end of one log: consecutive batches without holes, epoch starts included. */
 export class LogTail {
   readonly #cache: TailCache;
   readonly #batches = new Fifo<CachedBatch>();
@@ -114,7 +115,10 @@ export class LogTail {
     this.#batches.shift();
   }
 
-  /** Batches from the one that covers `offset` on, below `endMax`, together at most `bytesMax` but at least one; null when `offset` lies before the cache. */
+  /**
+   * Batches from the one that covers `offset` on, below `endMax`, together at most `bytesMax` but at least one, without epoch
+   * starts; null when `offset` lies before the cache.
+   */
   read(offset: Offset, limits: { readonly endMax: Offset; readonly bytesMax: number }): readonly Uint8Array[] | null {
     const batches = this.#batches;
     if (batches.length === 0 || readBaseOffset(batches.at(0).batch, 0) > offset) return null;
@@ -130,6 +134,7 @@ export class LogTail {
     for (let index = low; index < batches.length; index++) {
       const { batch } = batches.at(index);
       if (readLastOffset(batch, 0) >= limits.endMax) break;
+      if (isEpochStart(batch, 0)) continue;
       if (found.length > 0 && bytes + batch.length > limits.bytesMax) break;
       found.push(batch);
       bytes += batch.length;
@@ -137,11 +142,41 @@ export class LogTail {
     return found;
   }
 
-  /** Drops what begins at or above the offset. */
-  cut(offset: Offset): void {
+  /**
+   * Everything behind a position, epoch starts included, together at most `bytesMax` but at least one batch; null when `next`, the
+   * batch that stands there, is not cached.
+   */
+  readAfter(
+    position: Position,
+    wish: { readonly next: { readonly epoch: number; readonly baseOffset: number }; readonly bytesMax: number },
+  ): readonly Uint8Array[] | null {
+    const batches = this.#batches;
+    let low = 0;
+    let high = batches.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (endsWithin(batches.at(middle).batch, 0, position)) low = middle + 1;
+      else high = middle;
+    }
+    if (low === batches.length) return null;
+    const first = batches.at(low).batch;
+    if (readBaseOffset(first, 0) !== wish.next.baseOffset || readLeaderEpoch(first, 0) !== wish.next.epoch) return null;
+    const found: Uint8Array[] = [];
+    let bytes = 0;
+    for (let index = low; index < batches.length; index++) {
+      const { batch } = batches.at(index);
+      if (found.length > 0 && bytes + batch.length > wish.bytesMax) break;
+      found.push(batch);
+      bytes += batch.length;
+    }
+    return found;
+  }
+
+  /** Drops what lies behind the position. */
+  cut(to: Position): void {
     while (this.#batches.length > 0) {
       const last = this.#batches.at(this.#batches.length - 1);
-      if (readBaseOffset(last.batch, 0) < offset) return;
+      if (endsWithin(last.batch, 0, to)) return;
       this.#batches.pop();
       this.#cache.release(last);
     }

@@ -24,7 +24,7 @@ test('a partition that failed deletes nothing until a restart', async () => {
   const world = await LogWorld.start({ seed: 'failed' });
   const partition = await partitionOf(world);
   world.disk.judge = failing(call => call.kind === 'sync' && call.path.endsWith('.log'));
-  world.log.append([makeBatch()], leaderEpoch(1));
+  world.log.append([makeBatch()], leaderEpoch(0));
   await world.scheduler.driveUntil(() => world.log.state === 'failed');
   world.disk.judge = () => usual;
   const refused = await world.drive(partition.deleteRecords(offset(4)));
@@ -46,7 +46,7 @@ test('a partition on a full disk deletes: that is what makes room', async () => 
   const world = await LogWorld.start({ seed: 'full', settings: { segmentBytes: 200 } });
   const partition = await partitionOf(world);
   world.disk.capacityBytes = world.disk.usedBytes();
-  world.log.append([makeBatch({ valueBytes: 20_000 })], leaderEpoch(1));
+  world.log.append([makeBatch({ valueBytes: 20_000 })], leaderEpoch(0));
   await world.scheduler.driveUntil(() => world.log.state === 'full');
   const segments = world.files('.log').length;
   const deleted = await world.drive(partition.deleteRecords(offset(8)));

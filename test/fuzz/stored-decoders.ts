@@ -11,6 +11,8 @@ import { EpochMap } from '../../server/storage/epoch-map.ts';
 import { MarksView } from '../../server/storage/log-marks.ts';
 import { readStore, type StoreValue } from '../../server/storage/node-store.ts';
 import { OffsetIndex } from '../../server/storage/offset-index.ts';
+import { positionAt } from '../../server/storage/position.ts';
+import { parseRaftRecord } from '../../server/storage/raft-marks.ts';
 import { parseSegmentFileName } from '../../server/storage/segment-name.ts';
 import { TimeIndex } from '../../server/storage/time-index.ts';
 import { StillDisk } from '../storage/still-disk.ts';
@@ -47,6 +49,14 @@ const storeText = (values: Readonly<Record<string, StoreValue | null>>): Uint8Ar
       .join(''),
   );
 
+const REPLICAS = { voters: ['1/a', '2/b'], outgoing: [], learners: ['3/c'], learnersNext: [], autoLeave: true };
+const RAFT = {
+  term: 7,
+  vote: '1/a',
+  recovery: 0,
+  configurations: [{ position: { epoch: 2, offset: 5 }, configuration: REPLICAS }],
+};
+
 const soundStores = [
   storeText({
     [`sync/${KEY}`]: {
@@ -61,8 +71,11 @@ const soundStores = [
       firstTimestamp: 1,
       epochsCrc: 3,
     },
-    [`start/${KEY}`]: { offset: 3 },
-    [`sealed/${KEY}/0`]: { endOffset: 5, byteLength: 100, crc: 1, latestTimestamp: 2, latestOffset: 3 },
+    [`start/${KEY}`]: { offset: 3, base: { epoch: 1, offset: 2 } },
+    [`install/${KEY}`]: { epoch: 3, offset: 9, generation: 4, isSwapped: true },
+    [`fault/${KEY}`]: { reason: 'record-missing', epoch: 2, offset: 5 },
+    [`raft/${KEY}`]: RAFT,
+    [`sealed/${KEY}/0`]: { endOffset: 5, lastEpoch: 2, byteLength: 100, crc: 1, latestTimestamp: 2, latestOffset: 3 },
   }),
   storeText({ [`start/${KEY}`]: null, [`sync/${KEY}`]: {}, [`sealed/${KEY}/0`]: { endOffset: -1 } }),
 ];
@@ -73,6 +86,10 @@ const readMarks = async (bytes: Uint8Array): Promise<void> => {
   await startOrRefusal(() => marks.syncPoint());
   await startOrRefusal(() => marks.logStart());
   await startOrRefusal(() => marks.sealed(offset(0)));
+  await startOrRefusal(() => marks.install());
+  await startOrRefusal(() => marks.fault());
+  const raft = values.get(`raft/${KEY}`);
+  if (raft !== undefined) await startOrRefusal(() => parseRaftRecord(raft));
 };
 
 /** As a broker with a mistake in it would have written them. */
@@ -170,16 +187,16 @@ const readTimeIndex = (bytes: Uint8Array): void => {
 const readEpochs = (bytes: Uint8Array): void => {
   const epochs = EpochMap.parse(textOf(bytes));
   if (epochs === null) return;
-  const { entries } = epochs;
+  const entries = epochs.starts;
   if (!rises(entries.map(({ epoch }) => epoch))) throw new Error('epochs do not rise');
   for (const [at, { epoch, startOffset }] of entries.entries()) {
     if (epoch < 0 || epoch > 0x7fffffff || !Number.isSafeInteger(startOffset)) throw new Error('no epoch of a batch');
     if (at > 0 && startOffset < entries[at - 1]!.startOffset) throw new Error('starts fall');
-    epochs.fits(epoch, startOffset);
+    if (!epochs.hasStart(epoch, startOffset)) throw new Error('a start that is not there');
     epochs.epochAt(startOffset);
   }
   if (EpochMap.parse(epochs.format()) === null) throw new Error('is not read back');
-  epochs.cut(offset(20));
+  epochs.cut(positionAt(1, 20));
 };
 
 export const storedDecoders: readonly Decoder[] = [

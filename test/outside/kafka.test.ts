@@ -6,12 +6,20 @@
 import { appendFile, copyFile, mkdir, mkdtemp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { BatchBuilder, splitBatches, stampAppendTime, stampBatch, type Codec } from '@sluice/protocol/record';
+import {
+  BatchBuilder,
+  encodeConfiguration,
+  splitBatches,
+  stampAppendTime,
+  stampBatch,
+  type Codec,
+} from '@sluice/protocol/record';
 import { Form } from '@sluice/protocol/services';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { sluice } from '../integration/command-line.ts';
 import { Doors } from '../integration/doors.ts';
 import { difference, type SetRecord } from '../integration/record-set.ts';
+import { LogWorld, PARTITION } from '../storage/log-world.ts';
 import { waysOut } from '../integration/ways-out.ts';
 import { prepareKafka, type FileReport, type KafkaJudge } from './kafka-judge.ts';
 import { batchesOf, digestsOf, recordsOf, segmentFilesBelow } from './segment.ts';
@@ -130,6 +138,45 @@ describe.skipIf(!prepared.ok)('with Kafka as the judge', () => {
     expect(report.findings).toEqual([]);
     expect(report.batches).toEqual(await digestsOf(log));
     expect(report.batches).toHaveLength(50);
+  });
+
+  test('Kafka has nothing to say against epoch starts and configurations, wherever they stand', async () => {
+    const settings = { segmentBytes: 1_500, indexIntervalBytes: 1 };
+    const world = await LogWorld.start({ seed: 'kafka', settings });
+    const voters = ['1/0a0b0c0d-1111-4222-8333-444444444444'];
+    const configuration = { voters, outgoing: [], learners: [], learnersNext: [], autoLeave: false };
+    for (let epoch = 1; epoch < 40; epoch++) {
+      world.beginEpoch(epoch);
+      if (epoch % 5 === 0) continue;
+      for (let turn = 0; turn < epoch % 4; turn++) {
+        await world.appendDurably(
+          { count: 2, valueBytes: 60, timestamp: 1_700_000_000_000 + epoch * 10 + turn },
+          epoch,
+        );
+      }
+      if (epoch % 7 !== 0) continue;
+      const stamp = { epoch, baseOffset: world.log.endOffset, timestamp: 1_700_000_000_000 + epoch * 10 };
+      world.log.appendReplicated([encodeConfiguration(configuration, stamp)]);
+    }
+    await world.close();
+    const files: string[] = [];
+    await mkdir(join(folder, 'epochs-0'));
+    for (const name of world.files()) {
+      if (!/\.(log|index|timeindex)$/.test(name)) continue;
+      const file = join(folder, 'epochs-0', name);
+      await writeFile(file, world.disk.contents(`${PARTITION}/${name}`));
+      files.push(file);
+    }
+    let starts = 0;
+    let controls = 0;
+    for (const [file, { findings, batches, entries }] of await kafka.inspect(files)) {
+      expect({ file, findings }).toEqual({ file, findings: [] });
+      if (!file.endsWith('.log')) continue;
+      expect({ file, batches }).toEqual({ file, batches: await digestsOf(file) });
+      starts += batches.filter(batch => batch.lastOffset < batch.baseOffset).length;
+      controls += entries.filter(entry => entry.includes('isControl: true')).length;
+    }
+    expect([starts, controls, files.length > 9]).toEqual([39, 43, true]);
   });
 
   test('Kafka has nothing to say against its own segments', async () => {

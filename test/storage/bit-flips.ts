@@ -88,6 +88,7 @@ const settled = async (log: PartitionLog): Promise<void> => {
 const fill = async (log: PartitionLog, plans: readonly (BatchPlan & { readonly epoch: number })[]): Promise<void> => {
   for (const { epoch, ...plan } of plans) {
     const at: number = log.endOffset;
+    if (epoch !== log.leaderEpoch) log.appendEpochStart(leaderEpoch(epoch));
     log.append([makeBatch({ ...plan, timestamp: 1_700_000_000_000 + at * 10, name: `r${at}` })], leaderEpoch(epoch));
     await settled(log);
   }

@@ -99,7 +99,7 @@ class Machine {
   }
 
   async append(log: PartitionLog): Promise<void> {
-    log.append([makeBatch()], leaderEpoch(1));
+    log.append([makeBatch()], leaderEpoch(0));
     await this.scheduler.driveUntil(() => log.durableOffset === log.endOffset);
   }
 }
@@ -121,7 +121,7 @@ describe('a new data directory', () => {
       let acknowledged = 0;
       const making = (async () => {
         const log = await machine.beginLog(await machine.begin());
-        log.append([makeBatch()], leaderEpoch(1));
+        log.append([makeBatch()], leaderEpoch(0));
         while (log.durableOffset < 1) {
           const { promise, resolve } = Promise.withResolvers<void>();
           machine.scheduler.after(0.1, resolve);
@@ -243,6 +243,53 @@ describe('folders of partitions', () => {
     expect(machine.logged.filter(line => line.level === 'error').length).toBeGreaterThan(0);
     await machine.append(again);
     expect(again.endOffset).toBe(3);
+  });
+
+  test('a missing one makes the replica faulty for good, with what it acknowledged', async () => {
+    const machine = new Machine('faulty folder');
+    const first = await machine.open();
+    const log = await machine.openLog(first);
+    log.appendEpochStart(leaderEpoch(4));
+    log.append([makeBatch({ count: 3 })], leaderEpoch(4));
+    await machine.scheduler.drive(log.close());
+    await machine.scheduler.drive(first.close());
+    for (const path of machine.disk.filePaths()) if (path.startsWith(`${ROOT}/t-0/`)) machine.disk.erase(path);
+    machine.disk.erase(`${ROOT}/t-0`);
+    for (let life = 0; life < 3; life++) {
+      const again = await machine.openLog(await machine.open());
+      expect(again.condition).toMatchObject({ kind: 'faulty', claims: { epoch: 4, offset: 3 }, isWritable: true });
+      machine.crash();
+    }
+  });
+
+  test('one whose marks the store has lost is faulty for good, and never new', async () => {
+    const machine = new Machine('faulty marks');
+    const log = await machine.openLog(await machine.open());
+    await machine.append(log);
+    machine.crash(1);
+    for (const copy of ['store-0', 'store-1']) machine.disk.erase(`${ROOT}/${copy}`);
+    for (let life = 0; life < 3; life++) {
+      const again = await machine.openLog(await machine.open());
+      expect([again.endOffset, again.condition]).toMatchObject([1, { kind: 'faulty', reason: 'record-missing' }]);
+      await machine.scheduler.drive(again.flush());
+      await machine.scheduler.advance(2_000);
+      machine.crash();
+    }
+  });
+
+  test('one whose making a crash interrupted is new', async () => {
+    let interrupted = 0;
+    for (let steps = 0; steps < 80; steps++) {
+      const machine = new Machine(`born ${steps}`);
+      const making = (async () => machine.beginLog(await machine.begin()))();
+      making.catch(() => undefined);
+      for (let step = 0; step < steps; step++) await machine.scheduler.step();
+      machine.crash();
+      if (machine.disk.filePaths().some(path => path.startsWith(`${ROOT}/t-0/`))) interrupted++;
+      const log = await machine.openLog(await machine.open());
+      expect(log.condition, `${steps} steps`).toEqual({ kind: 'sound' });
+    }
+    expect(interrupted).toBeGreaterThan(5);
   });
 
   test('one that nobody knows is kept and named', async () => {

@@ -4,12 +4,16 @@
 // What holds after every recovery:
 // - Nothing that was acknowledged is missing, byte for byte, and nothing is in its place that was not appended there.
 // - What is left above it is a beginning of what was appended.
+// - Epoch starts are entries like others: acknowledged ones are there, in their place, also where several stand at one offset.
+// - A snapshot's install leaves the old log or the new one.
 // - The log start is the one that was confirmed, or the one that was asked for when the crash came.
 // - Nothing is called damaged; the log goes on at its end; after a clean stop its files are as the format says.
 
 import assert from 'node:assert/strict';
 import { leaderEpoch, offset } from '@sluice/protocol/ids';
-import { readLastOffset } from '@sluice/protocol/record';
+import { encodeEpochStart, isEpochStart, readLastOffset, readLeaderEpoch, stampBatch } from '@sluice/protocol/record';
+import type { PartitionLog } from '../../server/storage/partition-log.ts';
+import { comparePositions, earlier, later, ORIGIN, type Position, positionAt } from '../../server/storage/position.ts';
 import { type DiskCall, usual } from '../simulation/disk.ts';
 import { type BatchPlan, makeBatch } from './batches.ts';
 import { LogWorld, PARTITION, type WorldOptions } from './log-world.ts';
@@ -37,7 +41,7 @@ export type Death = 'power' | 'kill';
 
 interface Appended {
   readonly baseOffset: number;
-  readonly nextOffset: number;
+  readonly position: Position;
   readonly hex: string;
 }
 
@@ -47,11 +51,13 @@ export class LogLife {
   readonly world: LogWorld;
   /** In order; more than one batch at an offset only from a cut that was under way to what came behind it. */
   #appended: Appended[] = [];
-  /** Below it a loss of power loses nothing. */
-  #acknowledged = 0;
+  /** Up to it a loss of power loses nothing. */
+  #acknowledged = ORIGIN;
+  /** Of a snapshot whose install was begun. */
+  #installing: Position | null = null;
   #start = 0;
   #askedStart = 0;
-  #epoch = 1;
+  #epoch = 0;
   #timestamp = 1_000_000;
 
   readonly #scale: number;
@@ -73,7 +79,7 @@ export class LogLife {
     await this.#append([{}]);
     await this.#append([{ count: 2 }, { valueBytes: 200 }, { count: 3 }]);
     for (let turn = 0; turn < 3; turn++) await this.#append([{ count: 2, valueBytes: 120 }]);
-    this.#epoch = 2;
+    await this.#elect(2);
     await this.#append([{ valueBytes: 700 }, { count: 4 }, { valueBytes: 300 }]);
     // The store takes the sync point along after a second.
     world.clock.schedule(1_001, () => undefined);
@@ -84,8 +90,13 @@ export class LogLife {
     await this.#advance(world.log.retentionStart(this.#timestamp, world.log.durableOffset));
     await this.#append([{ count: 5, valueBytes: 30 }]);
     await this.#advance(world.log.startOffset + 3);
-    await this.#cut();
-    this.#epoch = 3;
+    await this.#cutBack(2);
+    // Three elections without data; the last two lose.
+    await this.#elect(3);
+    await this.#elect(4);
+    await this.#elect(6);
+    await this.#cutBack(2);
+    await this.#elect(7);
     await this.#append([{ count: 2, valueBytes: 100 }]);
     await this.#append([{ valueBytes: 100 }, { valueBytes: 800 }]);
     await this.#reopen();
@@ -94,6 +105,11 @@ export class LogLife {
     await this.#append([{ count: 2 }, { valueBytes: 400 }]);
     await this.#reopen();
     await this.#append([{}]);
+    await this.#elect(8);
+    await this.#append([{ valueBytes: 500 }, { count: 2 }]);
+    await this.#install();
+    await this.#replicate([{ count: 2 }, { valueBytes: 700 }]);
+    await this.#replicate([{ valueBytes: 300 }]);
     await world.beginClose();
   }
 
@@ -133,10 +149,11 @@ export class LogLife {
     if (!isOpen) await world.open();
     await this.#judge();
     const before = world.log.endOffset;
-    await world.appendDurably({ count: 2, timestamp: this.#timestamp }, this.#epoch + 1);
+    await world.appendDurably({ count: 2, timestamp: this.#timestamp }, world.log.leaderEpoch + 1);
     const { batches } = await world.readFrom(before);
     assert.equal(batches.length, 1, 'the log goes on at its end');
     const kept = (await world.readFrom(world.log.startOffset)).batches.map(hex);
+    const { end, shape } = world.log;
     await world.close();
     assert.deepEqual(judgeFiles(world.disk, PARTITION).faults, []);
     await world.open();
@@ -148,46 +165,117 @@ export class LogLife {
       kept,
       'and outlives the next loss',
     );
+    assert.deepEqual(world.log.end, end);
+    assert.deepEqual(world.log.shape.starts, shape.starts, 'with its epochs');
     await world.close();
   }
 
   async #judge(): Promise<void> {
     const { log } = this.world;
     assert.deepEqual(log.damagedRanges, []);
-    assert.ok([this.#start, this.#askedStart].includes(log.startOffset), `log start ${log.startOffset}`);
-    assert.ok(log.endOffset >= this.#acknowledged, `${log.endOffset} of ${this.#acknowledged} acknowledged`);
+    const { base } = log.shape;
+    const isInstalled = this.#installing !== null && comparePositions(base, this.#installing) === 0;
+    if (isInstalled) {
+      assert.equal(log.startOffset, base.offset);
+      assert.deepEqual(log.shape.starts.length, this.#epochsBehind(base, log.end));
+    } else {
+      assert.ok([this.#start, this.#askedStart].includes(log.startOffset), `log start ${log.startOffset}`);
+      const text = `${JSON.stringify(log.end)} of ${JSON.stringify(this.#acknowledged)} acknowledged`;
+      assert.ok(comparePositions(log.end, this.#acknowledged) >= 0, text);
+    }
+    assert.equal(log.condition.kind, 'sound');
+    const entries = await this.#entriesBehind(base);
+    let at = base;
+    for (const batch of entries) {
+      assert.equal(readBase(batch), at.offset, 'offsets go on without a gap');
+      const known = this.#appended.some(each => each.baseOffset === readBase(batch) && each.hex === hex(batch));
+      assert.ok(known, `what stands at offset ${at.offset} was appended there`);
+      const position = positionOf(batch);
+      assert.ok(position.epoch === at.epoch || (isEpochStart(batch, 0) && position.epoch > at.epoch), 'epochs begin');
+      at = position;
+    }
+    assert.deepEqual(at, log.end);
     const { batches, stop } = await this.world.readFrom(log.startOffset);
     assert.equal(stop, null);
-    let next = batches[0] === undefined ? log.startOffset : readBase(batches[0]);
-    assert.ok(next <= log.startOffset);
-    for (const batch of batches) {
-      assert.equal(readBase(batch), next, 'offsets go on without a gap');
-      const known = this.#appended.some(each => each.baseOffset === next && each.hex === hex(batch));
-      assert.ok(known, `what stands at offset ${next} was appended there`);
-      next = readLastOffset(batch, 0) + 1;
+    const readable = entries.filter(batch => !isEpochStart(batch, 0) && readLastOffset(batch, 0) >= log.startOffset);
+    assert.deepEqual(batches.map(hex), readable.map(hex), 'readers are given the records and nothing else');
+  }
+
+  #epochsBehind(base: Position, end: Position): number {
+    const starts = this.#appended.filter(
+      ({ position, baseOffset }) =>
+        baseOffset === position.offset && comparePositions(position, base) > 0 && comparePositions(position, end) <= 0,
+    );
+    return new Set(starts.map(({ position }) => position.epoch)).size;
+  }
+
+  /** As a follower would be sent them. */
+  async #entriesBehind(base: Position): Promise<Uint8Array[]> {
+    const { world } = this;
+    const entries: Uint8Array[] = [];
+    for (let at = base; comparePositions(at, world.log.end) < 0; at = positionOf(entries.at(-1)!)) {
+      const outcome = await world.drive(world.log.readAfter(at, { bytesMax: 700 }));
+      assert.ok(
+        outcome.kind === 'batches' && outcome.batches.length > 0,
+        `behind ${JSON.stringify(at)}: ${outcome.kind}`,
+      );
+      entries.push(...outcome.batches);
     }
-    assert.equal(next, log.endOffset);
+    return entries;
   }
 
   #note(): void {
     for (const notice of this.world.notices.splice(0)) {
-      this.#acknowledged = Math.max(this.#acknowledged, notice.endOffset);
+      this.#acknowledged = later(this.#acknowledged, notice.position);
     }
+  }
+
+  #batches(plans: readonly BatchPlan[]): Uint8Array[] {
+    return plans.map(({ valueBytes = 10, ...plan }) => {
+      const timestamp = ++this.#timestamp;
+      return makeBatch({ ...plan, valueBytes: valueBytes * this.#scale, timestamp, name: `${timestamp}` });
+    });
   }
 
   async #append(plans: readonly BatchPlan[]): Promise<void> {
     const { log } = this.world;
-    const batches = plans.map(({ valueBytes = 10, ...plan }) => {
-      const timestamp = ++this.#timestamp;
-      return makeBatch({ ...plan, valueBytes: valueBytes * this.#scale, timestamp, name: `${timestamp}` });
-    });
+    const batches = this.#batches(plans);
     const outcome = log.append(batches, leaderEpoch(this.#epoch));
     assert.ok(outcome.ok);
-    for (const batch of batches) {
-      // The log owns the buffer and stamped it.
-      this.#appended.push({ baseOffset: readBase(batch), nextOffset: readLastOffset(batch, 0) + 1, hex: hex(batch) });
+    // The log owns the buffer and stamped it.
+    for (const batch of batches) this.#noteAppended(batch);
+    await this.#settled(log);
+  }
+
+  /** As a follower, behind the start of a new epoch. */
+  async #replicate(plans: readonly BatchPlan[]): Promise<void> {
+    const { log } = this.world;
+    const epoch = ++this.#epoch;
+    const batches = [encodeEpochStart({ epoch, baseOffset: log.endOffset, timestamp: this.#timestamp })];
+    for (const batch of this.#batches(plans)) {
+      stampBatch(batch, { baseOffset: positionOf(batches.at(-1)!).offset, leaderEpoch: epoch });
+      batches.push(batch);
     }
-    while (log.durableOffset < outcome.endOffset) await this.#pause(0.3);
+    assert.ok(log.appendReplicated(batches).ok);
+    for (const batch of batches) this.#noteAppended(batch);
+    await this.#settled(log);
+  }
+
+  async #elect(epoch: number): Promise<void> {
+    const { log, clock } = this.world;
+    this.#epoch = epoch;
+    const start = encodeEpochStart({ epoch, baseOffset: log.endOffset, timestamp: clock.wallMs() });
+    assert.ok(log.appendEpochStart(leaderEpoch(epoch)).ok);
+    this.#noteAppended(start);
+    await this.#settled(log);
+  }
+
+  #noteAppended(batch: Uint8Array): void {
+    this.#appended.push({ baseOffset: readBase(batch), position: positionOf(batch), hex: hex(batch) });
+  }
+
+  async #settled(log: PartitionLog): Promise<void> {
+    while (comparePositions(log.durable, log.end) < 0) await this.#pause(0.3);
     this.#note();
   }
 
@@ -203,13 +291,28 @@ export class LogLife {
     this.#start = to;
   }
 
-  /** The last two batches go, as when another leader had others. */
-  async #cut(): Promise<void> {
+  /** The last entries go, as when another leader had others. */
+  async #cutBack(entries: number): Promise<void> {
     this.#note();
-    const end = this.#appended.at(-2)!.baseOffset;
-    this.#acknowledged = Math.min(this.#acknowledged, end);
-    await this.world.log.cut(offset(end));
-    this.#appended = this.#appended.filter(each => each.nextOffset <= end);
+    const to = this.#appended.at(-1 - entries)!.position;
+    this.#acknowledged = earlier(this.#acknowledged, to);
+    await this.world.log.cut(to);
+    this.#appended = this.#appended.filter(each => comparePositions(each.position, to) <= 0);
+    this.#epoch = to.epoch;
+  }
+
+  async #install(): Promise<void> {
+    this.#note();
+    const { log } = this.world;
+    const base = positionAt(log.leaderEpoch + 1, log.endOffset + 40);
+    this.#installing = base;
+    await log.install(base);
+    this.world.notices = this.world.notices.filter(notice => notice.generation === log.generation);
+    this.#start = base.offset;
+    this.#askedStart = base.offset;
+    this.#acknowledged = base;
+    this.#epoch = base.epoch;
+    assert.equal(log.endOffset, base.offset);
   }
 
   async #reopen(): Promise<void> {
@@ -218,6 +321,8 @@ export class LogLife {
     await this.world.beginOpen();
   }
 }
+
+const positionOf = (batch: Uint8Array): Position => positionAt(readLeaderEpoch(batch, 0), readLastOffset(batch, 0) + 1);
 
 const readBase = (batch: Uint8Array): number => Number(new DataView(batch.buffer, batch.byteOffset).getBigInt64(0));
 

@@ -13,6 +13,7 @@ import { type AcceptedLoss, acceptLoss } from '../../server/storage/loss.ts';
 import { NodeStore } from '../../server/storage/node-store.ts';
 import type { ReadOutcome } from '../../server/storage/log-reader.ts';
 import { type DurableNotice, PartitionLog } from '../../server/storage/partition-log.ts';
+import type { Position } from '../../server/storage/position.ts';
 import { SyncGate } from '../../server/storage/sync-gate.ts';
 import { TailCache } from '../../server/storage/tail-cache.ts';
 import { SimulatedClock } from '../simulation/clock.ts';
@@ -155,20 +156,43 @@ export class LogWorld {
     this.disk.crash(survival);
   }
 
-  append(plan: BatchPlan = {}, epoch = 1): { readonly baseOffset: Offset; readonly endOffset: Offset } {
+  /** A leader's batch, behind the start of its epoch where that is new. */
+  append(plan: BatchPlan = {}, epoch = 0): { readonly baseOffset: Offset; readonly endOffset: Offset } {
+    this.beginEpoch(epoch);
     const outcome = this.log.append([makeBatch(plan)], leaderEpoch(epoch));
     if (!outcome.ok) throw new Error(`an append was refused: ${outcome.refusal}`);
     return outcome;
   }
 
+  beginEpoch(epoch: number): void {
+    if (epoch === this.log.leaderEpoch) return;
+    const outcome = this.log.appendEpochStart(leaderEpoch(epoch));
+    if (!outcome.ok) throw new Error(`an epoch start was refused: ${outcome.refusal}`);
+  }
+
+  /** The position below an offset, without the epochs that begin there. */
+  positionBelow(at: number): Position {
+    const { base, starts } = this.log.shape;
+    if (at <= base.offset) return base;
+    const start = starts.findLast(each => each.startOffset < at);
+    return { epoch: start?.epoch ?? base.epoch, offset: offset(at) };
+  }
+
+  /** Cuts all that stands at or above an offset. */
+  cutFrom(at: number): Promise<void> {
+    return this.log.cut(this.positionBelow(at));
+  }
+
   /** Appends and waits until it is durable. */
   async appendDurably(
     plan: BatchPlan = {},
-    epoch = 1,
+    epoch = 0,
   ): Promise<{ readonly baseOffset: Offset; readonly endOffset: Offset }> {
     const outcome = this.append(plan, epoch);
     const { log } = this;
-    await this.scheduler.driveUntil(() => log.durableOffset >= outcome.endOffset);
+    await this.scheduler.driveUntil(
+      () => log.durable.epoch === log.leaderEpoch && log.durableOffset >= outcome.endOffset,
+    );
     return outcome;
   }
 

@@ -18,7 +18,7 @@ import { judgeFiles } from './partition-files.ts';
 
 const FIRST = '00000000000000000000.log';
 const FIRST_LOG = `${PARTITION}/${FIRST}`;
-const EPOCH = leaderEpoch(1);
+const EPOCH = leaderEpoch(0);
 
 const settled = async (world: LogWorld): Promise<void> => {
   const { log } = world;
@@ -29,6 +29,7 @@ describe('an append', () => {
   test('stamps offsets and epoch in one step and answers where the batches went', async () => {
     const world = await LogWorld.start({ seed: 'stamp' });
     const batches = [makeBatch({ count: 3 }), makeBatch({ count: 2 })];
+    world.log.appendEpochStart(leaderEpoch(7));
     expect(world.log.append(batches, leaderEpoch(7))).toEqual({ ok: true, baseOffset: 0, endOffset: 5 });
     expect(baseOffsetsOf(batches)).toEqual([0, 3]);
     expect(epochsOf(batches)).toEqual([7, 7]);
@@ -48,7 +49,7 @@ describe('an append', () => {
       return world.notices.length > 0;
     });
     expect(syncsAtNotice).toBe(1);
-    expect(world.notices).toEqual([{ generation: world.log.generation, endOffset: 3 }]);
+    expect(world.notices).toEqual([{ generation: world.log.generation, position: { epoch: 0, offset: 3 } }]);
     world.crash(0);
     expect((await world.open()).endOffset).toBe(3);
   });
@@ -70,7 +71,7 @@ describe('an append', () => {
       `write ${FIRST} ${position + one}+${50 * one}`,
       `sync ${FIRST}`,
     ]);
-    expect(world.notices.map(notice => notice.endOffset)).toEqual([2, 52]);
+    expect(world.notices.map(notice => notice.position.offset)).toEqual([2, 52]);
   });
 
   test('a gathered write has bounds in buffers and in bytes', async () => {
@@ -103,7 +104,7 @@ describe('an append', () => {
     expect(world.append({ count: 1 }).baseOffset).toBe(endOffset);
   });
 
-  test('before the first one is durable its file, its folder and its epoch are', async () => {
+  test('before the first one is durable its file and its folder are, and its epoch with it', async () => {
     const world = await LogWorld.start({ seed: 'first' });
     const lines = traceDisk(world.disk);
     await world.appendDurably({}, 4);
@@ -116,7 +117,7 @@ describe('an append', () => {
     ];
     const placeOf = (step: string): number =>
       step.startsWith('sync-directory')
-        ? lines.findLastIndex(line => line === step)
+        ? lines.findIndex((line, at) => line === step && at > lines.indexOf(`open ${FIRST}`))
         : lines.findIndex(line => line.startsWith(step));
     const places = order.map(placeOf);
     expect(places).toEqual([...places].sort((left, right) => left - right));
@@ -754,11 +755,11 @@ describe('a cut', () => {
     for (let turn = 0; turn < 12; turn++) await world.appendDurably({ valueBytes: 100 }, 1 + Math.floor(turn / 4));
     const { generation } = world.log;
     world.notices = [];
-    await world.drive(world.log.cut(offset(6)));
+    await world.drive(world.cutFrom(6));
     expect(world.log.endOffset).toBe(6);
     expect(world.log.leaderEpoch).toBe(2);
     expect(world.log.generation).toBeGreaterThan(generation);
-    expect(world.notices.at(-1)).toEqual({ generation: world.log.generation, endOffset: 6 });
+    expect(world.notices.at(-1)).toEqual({ generation: world.log.generation, position: { epoch: 2, offset: 6 } });
     expect(baseOffsetsOf((await world.readFrom(0)).batches)).toEqual([0, 1, 2, 3, 4, 5]);
     await world.appendDurably({ valueBytes: 100, name: 'new' }, 4);
     world.crash(0);
@@ -774,7 +775,7 @@ describe('a cut', () => {
         const world = await LogWorld.start({ seed: `gap ${steps} ${survival}`, settings: { segmentBytes: 250 } });
         for (let turn = 0; turn < 10; turn++) await world.appendDurably({ valueBytes: 50 });
         expect(world.files('.log').length).toBeGreaterThan(4);
-        world.log.cut(offset(3)).catch(() => undefined);
+        world.cutFrom(3).catch(() => undefined);
         for (let step = 0; step < steps; step++) await world.scheduler.step();
         world.crash(survival);
         const log = await world.open();
@@ -796,7 +797,7 @@ describe('a cut', () => {
           const seed = `half ${segmentBytes} ${steps} ${later}`;
           const world = await LogWorld.start({ seed, settings: { segmentBytes } });
           for (let turn = 0; turn < 4; turn++) await world.appendDurably({ valueBytes: 50 });
-          world.log.cut(offset(2)).catch(() => undefined);
+          world.cutFrom(2).catch(() => undefined);
           for (let step = 0; step < steps; step++) await world.scheduler.step();
           world.kill();
           const { endOffset } = await world.open();
@@ -822,7 +823,7 @@ describe('a cut', () => {
       await world.appendDurably();
       for (let turn = 0; turn < 6; turn++) world.append();
       for (let step = 0; step < steps; step++) await world.scheduler.step();
-      await world.drive(world.log.cut(offset(4)));
+      await world.drive(world.cutFrom(4));
       expect(world.log.endOffset, `${steps} steps`).toBe(4);
       expect(world.log.durableOffset, `${steps} steps`).toBe(4);
       await world.appendDurably({ count: 2 }, 2);

@@ -186,7 +186,7 @@ describe('at or above the sync point', () => {
         world.append({ count: 2, valueBytes: 5_000 });
         world.append({ count: 2, valueBytes: 5_000 });
         for (let step = 0; step < steps; step++) await world.scheduler.step();
-        const noticed = world.notices.at(-1)?.endOffset ?? 0;
+        const noticed = world.notices.at(-1)?.position.offset ?? 0;
         world.crash(survival);
         const log = await world.open();
         expect(log.damagedRanges, `${steps} steps`).toEqual([]);
@@ -522,7 +522,6 @@ describe('derived files', () => {
     world.append({ count: 1 }, 2);
     lines.length = 0;
     await world.scheduler.driveUntil(() => lines.some(line => line.startsWith('write 0')));
-    expect(Buffer.from(world.disk.durableContents(CHECKPOINT)).toString()).toContain('\n2 5\n');
     world.crash(0);
     const log = await world.open();
     expect(log.endOffset).toBeLessThan(5);

@@ -2,8 +2,9 @@
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { leaderEpoch, offset } from '@sluice/protocol/ids';
+import { offset } from '@sluice/protocol/ids';
 import { EpochMap } from '../../server/storage/epoch-map.ts';
+import { ORIGIN, positionAt } from '../../server/storage/position.ts';
 import { OffsetIndex } from '../../server/storage/offset-index.ts';
 import { TimeIndex } from '../../server/storage/time-index.ts';
 
@@ -196,45 +197,94 @@ describe('the time index', () => {
 });
 
 describe('the epoch map', () => {
-  const mapOf = (entries: readonly (readonly [number, number])[]): EpochMap => {
-    const map = new EpochMap();
-    for (const [epoch, start] of entries) map.note(leaderEpoch(epoch), offset(start));
+  const mapOf = (entries: readonly (readonly [number, number])[], base = ORIGIN): EpochMap => {
+    const map = new EpochMap(base);
+    for (const [epoch, start] of entries) map.start(epoch, start);
     return map;
   };
+  const dense = mapOf([
+    [3, 10],
+    [4, 20],
+    [5, 20],
+    [7, 30],
+  ]);
 
-  test('knows the epoch of every offset; batches before the first entry belong to epoch 0', () => {
-    const map = mapOf([
-      [3, 10],
-      [5, 20],
-    ]);
-    expect([0, 9, 10, 19, 20, 1_000].map(at => map.epochAt(offset(at)))).toEqual([0, 0, 3, 3, 5, 5]);
+  test('knows the epoch of every offset; batches before the first start belong to the base', () => {
+    expect([0, 9, 10, 19, 20, 29, 30, 1_000].map(at => dense.epochAt(at))).toEqual([0, 0, 3, 3, 5, 5, 7, 7]);
+    expect(mapOf([[9, 60]], positionAt(7, 50)).epochAt(55)).toBe(7);
   });
 
-  test('takes note of an epoch once', () => {
-    const map = new EpochMap();
-    expect(map.note(leaderEpoch(2), offset(4))).toBe(true);
-    expect(map.note(leaderEpoch(2), offset(9))).toBe(false);
-    expect(map.entries).toEqual([{ epoch: 2, startOffset: 4 }]);
+  test.each<[number, number, boolean]>([
+    [0, 0, true],
+    [0, 10, true],
+    [0, 11, false],
+    [3, 9, false],
+    [3, 10, true],
+    [3, 20, true],
+    [4, 20, true],
+    [4, 21, false],
+    [5, 20, true],
+    [6, 25, false],
+    [7, 40, true],
+    [7, 41, false],
+  ])('in a log that ends at 40, entry %i/%i is held: %s', (epoch, at, held) => {
+    expect(dense.holds(positionAt(epoch, at), offset(40))).toBe(held);
   });
 
-  test('a cut drops the epochs that begin at or above the offset', () => {
-    const map = mapOf([
-      [3, 10],
-      [5, 20],
-    ]);
-    map.cut(offset(20));
-    expect(map.latest).toBe(3);
-    expect(map.note(leaderEpoch(4), offset(20))).toBe(true);
+  test.each<[number, number, number, number]>([
+    [0, 5, 0, 5],
+    [0, 10, 3, 10],
+    [3, 20, 4, 20],
+    [4, 20, 5, 20],
+    [5, 20, 5, 20],
+    [7, 35, 7, 35],
+  ])('behind %i/%i comes a batch of epoch %i at %i', (epoch, at, nextEpoch, baseOffset) => {
+    expect(dense.after(positionAt(epoch, at))).toEqual({ epoch: nextEpoch, baseOffset });
   });
 
-  test('writes Kafka’s checkpoint and reads it back', () => {
-    const map = mapOf([
-      [0, 0],
-      [3, 10],
-    ]);
-    expect(map.format()).toBe('0\n2\n0 0\n3 10\n');
-    expect(EpochMap.parse(map.format())?.entries).toEqual(map.entries);
-    expect(EpochMap.parse(new EpochMap().format())?.entries).toEqual([]);
+  test('takes no start that does not rise', () => {
+    for (const [epoch, at] of [
+      [7, 40],
+      [6, 40],
+      [8, 29],
+    ] as const) {
+      expect(dense.canStart(epoch, at)).toBe(false);
+      expect(() => mapOf([[7, 30]]).start(epoch, at)).toThrow('cannot begin');
+    }
+    expect(dense.canStart(8, 30)).toBe(true);
+  });
+
+  test.each<[number, number, readonly number[]]>([
+    [5, 25, [3, 4, 5]],
+    [5, 20, [3, 4, 5]],
+    [4, 20, [3, 4]],
+    [3, 20, [3]],
+    [3, 15, [3]],
+    [0, 10, []],
+  ])('a cut to %i/%i leaves the starts %j', (epoch, at, left) => {
+    const map = mapOf(dense.starts.map(start => [start.epoch, start.startOffset] as const));
+    expect(map.cut(positionAt(epoch, at))).toBe(true);
+    expect(map.starts.map(start => start.epoch)).toEqual(left);
+    expect(map.latest).toBe(left.at(-1) ?? 0);
+  });
+
+  test('a base that moves up takes along what lies below, and keeps the starts at its own offset behind it', () => {
+    const map = mapOf(dense.starts.map(start => [start.epoch, start.startOffset] as const));
+    map.moveBase(positionAt(4, 20));
+    expect(map.starts.map(start => start.epoch)).toEqual([5, 7]);
+    expect(map.format()).toBe('0\n3\n4 20\n5 20\n7 30\n');
+    expect(() => map.moveBase(positionAt(3, 20))).toThrow('does not go back');
+  });
+
+  test('writes Kafka’s checkpoint and reads it back, up to an epoch and from a base on', () => {
+    expect(dense.format()).toBe('0\n4\n3 10\n4 20\n5 20\n7 30\n');
+    expect(dense.format(4)).toBe('0\n2\n3 10\n4 20\n');
+    expect(EpochMap.parse(dense.format())?.starts).toEqual(dense.starts);
+    const later = EpochMap.parse(dense.format(), positionAt(5, 25));
+    expect([later?.base, later?.starts.map(start => start.epoch)]).toEqual([positionAt(5, 25), [7]]);
+    expect(EpochMap.parse(dense.format(), positionAt(4, 25))).toBeNull();
+    expect(EpochMap.parse(dense.format(), positionAt(4, 20))?.starts.map(start => start.epoch)).toEqual([5, 7]);
+    expect(EpochMap.parse(new EpochMap().format())?.starts).toEqual([]);
   });
 
   test.each([
@@ -245,6 +295,7 @@ describe('the epoch map', () => {
     '0\n1\n3 10',
     '0\n2\n3 10\n',
     '0\n2\n3 10\n3 20\n',
+    '0\n2\n3 10\n4 9\n',
     '0\n1\nx 10\n',
     '0\n1\n3 -1\n',
   ])('is not read from %j', text => {

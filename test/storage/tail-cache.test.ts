@@ -3,7 +3,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { offset } from '@sluice/protocol/ids';
-import { stampBatch } from '@sluice/protocol/record';
+import { encodeEpochStart, stampBatch } from '@sluice/protocol/record';
+import { positionAt } from '../../server/storage/position.ts';
 import { type LogTail, TailCache } from '../../server/storage/tail-cache.ts';
 import { baseOffsetsOf, makeBatch } from './batches.ts';
 
@@ -89,6 +90,24 @@ describe('the tail cache', () => {
     expect(baseOffsets(tail, 2)).toEqual([2]);
   });
 
+  test('gives epoch starts to followers, never to readers, and cuts them at one offset', () => {
+    const tail = new TailCache().newTail();
+    const startAt = (epoch: number, baseOffset: number): Uint8Array =>
+      encodeEpochStart({ epoch, baseOffset, timestamp: 1 });
+    const entries = [batchAt(0, 5), startAt(2, 5), startAt(3, 5), startAt(4, 5)];
+    for (const batch of entries) tail.push(batch);
+    const after = (epoch: number, at: number, next: number): readonly Uint8Array[] | null =>
+      tail.readAfter(positionAt(epoch, at), { next: { epoch: next, baseOffset: at }, bytesMax: 1_000 });
+    expect(baseOffsets(tail, 0)).toEqual([0]);
+    expect(after(0, 0, 1)).toEqual(entries);
+    expect(after(1, 5, 2)).toEqual(entries.slice(1));
+    expect(after(3, 5, 4)).toEqual(entries.slice(3));
+    expect(after(3, 5, 3)).toBeNull();
+    expect(after(4, 5, 4)).toBeNull();
+    tail.cut(positionAt(2, 5));
+    expect(after(1, 5, 2)).toEqual(entries.slice(1, 2));
+  });
+
   test('under any list of pushes, cuts and clears holds its budget, counts right and hides no hole', () => {
     const step = fc.oneof(
       {
@@ -121,7 +140,7 @@ describe('the tail cache', () => {
           } else {
             const kept = log.filter(base => base < (ends[one.log] ?? 0) - one.back);
             const cutAt = log[kept.length] ?? ends[one.log] ?? 0;
-            tail.cut(offset(cutAt));
+            tail.cut(positionAt(1, cutAt));
             logs[one.log] = kept;
             ends[one.log] = cutAt;
           }

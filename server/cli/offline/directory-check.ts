@@ -130,7 +130,7 @@ const checkStore = async ({ disk, directory, found }: DirectoryCheckRequest): Pr
         whole('derived', copy.file, 'the file is missing; the other copy is whole', 'the next start writes both anew'),
       );
     } else if (isBehind || copy.hasMore) {
-      const advice = 'the next start writes both copies anew from the one that reaches further';
+      const advice = 'the next start writes both copies anew from what either has';
       const meaning = `the lines end at ${copy.end} with ${copy.hasMore ? 'one that cannot be read' : 'fewer than the other copy has'}`;
       // One copy that simply ends earlier, or the same torn end in both, is a flush that a crash cut off.
       found({
@@ -142,6 +142,16 @@ const checkStore = async ({ disk, directory, found }: DirectoryCheckRequest): Pr
         advice,
       });
     }
+  }
+  if (image.lost > 0) {
+    found(
+      whole(
+        'damage',
+        join(directory, 'store-0'),
+        `lines that neither copy can read: ${image.lost}; ${image.suspects.size} of the keys may be older than they were`,
+        'restore a copy of the store; without it the marks of these partitions are taken as they are',
+      ),
+    );
   }
   return image;
 };
@@ -168,13 +178,14 @@ const checkPartition = async (
   const marks = new MarksView({ get: key => store.values.get(key) ?? null }, storeKey(name));
   const point = marks.syncPoint();
   if (!isThere) {
-    const isNew = point === null || point.endOffset === marks.logStart();
+    const start = marks.logStart().offset;
+    const isNew = point === null || point.endOffset === start;
     found(
       isNew
         ? whole('note', directory, 'the folder is missing, and nothing was ever in it', 'the next start makes it')
         : {
             ...whole('damage', directory, 'the folder is missing with all its records', 'restore it from a copy'),
-            offsets: { from: marks.logStart(), to: point.endOffset },
+            offsets: { from: start, to: point.endOffset },
           },
     );
     return;

@@ -130,7 +130,8 @@ const summary = (counts: DirectoryCounts): string =>
     counted(counts.bytes, 'byte'),
   ].join(', ')}`;
 
-const span = ({ from, to }: { readonly from: number; readonly to: number }): string => `offsets ${from} to ${to - 1}`;
+const span = ({ from, to }: { readonly from: number; readonly to: number }): string =>
+  from < to ? `offsets ${from} to ${to - 1}` : `before offset ${from}`;
 
 const findingLine = (directory: string, finding: Finding): string => {
   const { grade, file, position, offsets, meaning, advice } = finding;

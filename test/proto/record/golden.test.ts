@@ -327,7 +327,15 @@ describe('a configuration is refused', () => {
 });
 
 describe('inspection', () => {
-  for (const [name, hex] of Object.entries({ PLAIN, STAMPED, APPEND_TIME, ZSTD, EPOCH_START, CONFIGURATION, COMPACTED })) {
+  for (const [name, hex] of Object.entries({
+    PLAIN,
+    STAMPED,
+    APPEND_TIME,
+    ZSTD,
+    EPOCH_START,
+    CONFIGURATION,
+    COMPACTED,
+  })) {
     it(`accepts ${name}, alone and in the middle of other bytes`, () => {
       const bytes = bytesOf(hex);
       expect(inspectBatch(bytes, 0, LIMITS)).toEqual({ ok: true, byteLength: bytes.length });

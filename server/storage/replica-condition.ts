@@ -1,0 +1,23 @@
+// In what state the disk left a replica, for replication to act on. Storage judges and never decides who votes.
+//
+//   sound        everything that was acknowledged is here
+//   recovering   its writes are not synced (flush.mode=interval) and the last stop was none: the end of what was acknowledged
+//                may be gone
+//   faulty       damage, a folder without its record, or a record without its folder: it keeps claiming what it acknowledged
+//   suspect      the store lost lines of this log, among which its vote may have been
+
+import type { Position } from './position.ts';
+
+export type ReplicaCondition =
+  | { readonly kind: 'sound' }
+  | { readonly kind: 'recovering' }
+  | {
+      readonly kind: 'faulty';
+      /** The least that was acknowledged, whatever the log still holds. */
+      readonly claims: Position;
+      /** The last position below the damage. */
+      readonly soundTo: Position;
+      readonly isWritable: boolean;
+      readonly reason: string;
+    }
+  | { readonly kind: 'suspect' };
