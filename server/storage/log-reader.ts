@@ -95,10 +95,14 @@ const wantedByClient = (from: Offset, { endMax, bytesMax }: ReadLimits): Wanted 
   isStoppedBy: range => range.from <= from && from < range.to,
 });
 
-const wantedByFollower = (position: Position, bytesMax: number): Wanted => ({
+/** Up to `end`: what a failed sync or a cut dropped may still be in the file. */
+const wantedByFollower = (position: Position, end: Position, bytesMax: number): Wanted => ({
   from: position.offset - 1,
   bytesMax,
-  judge: (buffer, at) => (endsWithin(buffer, at, position) ? 'before' : 'take'),
+  judge: (buffer, at) => {
+    if (!endsWithin(buffer, at, end)) return 'end';
+    return endsWithin(buffer, at, position) ? 'before' : 'take';
+  },
   // The end of the active segment is ahead of what is written, and a sealed one may end with the position itself.
   reaches: () => false,
   // Also where only epoch starts are damaged: whatever stands behind them must not come without them.
@@ -166,7 +170,7 @@ export class LogReader {
     if (damaged !== null) return { kind: 'damaged', range: damaged };
     const cached = tail.readAfter(position, { next: epochs.after(position), bytesMax });
     if (cached !== null) return { kind: 'batches', batches: cached };
-    const outcome = await this.#readFromDisk(wantedByFollower(position, bytesMax), isBelow);
+    const outcome = await this.#readFromDisk(wantedByFollower(position, end, bytesMax), isBelow);
     if (outcome.kind !== 'batches') return outcome;
     const gap = missingStart(position, outcome.batches);
     if (gap === null) return outcome;

@@ -347,6 +347,18 @@ describe('a follower reads', () => {
     expect(await follow(world, 6, 8)).toEqual([[6, 8]]);
   });
 
+  test('nothing that a failed sync dropped, though it is in the file', async () => {
+    const world = await worldOf('dropped');
+    world.disk.judge = call => (call.kind === 'sync' ? { kind: 'fault', fault: 'failed' } : usual);
+    world.append({}, 6);
+    world.append({}, 7);
+    await world.scheduler.driveUntil(() => world.log.state === 'failed');
+    world.disk.judge = () => usual;
+    expect(world.log.end).toEqual({ epoch: 6, offset: 8 });
+    expect(await follow(world, 6, 7)).toEqual([[6, 7]]);
+    expect(world.log.damagedRanges).toEqual([]);
+  });
+
   test('no damage where a cut came while it read', async () => {
     for (let steps = 0; steps < 25; steps++) {
       const world = await worldOf(`meanwhile ${steps}`);
