@@ -293,6 +293,12 @@ export class PartitionLog {
     return this.#found.isRecovering ? { kind: 'recovering' } : { kind: 'sound' };
   }
 
+  /** What was missing when the log was opened is here again, or given up: the replica counts as others do, durably. */
+  async clearFault(): Promise<void> {
+    this.#marks.setFault(null);
+    await this.#marks.flush();
+  }
+
   /** In force from the next append on. */
   changeSettings(settings: LogSettings): void {
     this.#settings = settings;

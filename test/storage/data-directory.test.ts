@@ -275,6 +275,10 @@ describe('folders of partitions', () => {
       await machine.scheduler.advance(2_000);
       machine.crash();
     }
+    const last = await machine.openLog(await machine.open());
+    await machine.scheduler.drive(last.clearFault());
+    machine.crash(0);
+    expect((await machine.openLog(await machine.open())).condition).toEqual({ kind: 'sound' });
   });
 
   test('one whose making a crash interrupted is new', async () => {
