@@ -17,10 +17,11 @@ import {
   stampAppendTime,
 } from '@sluice/protocol/record';
 import { GRPC_MESSAGE_BYTES_MAX } from '../base/limits.ts';
+import type { DurableNotice } from '../base/position.ts';
 import type { Clock, Timer } from '../io/clock.ts';
 import { DiskFault } from '../io/disk.ts';
 import type { DamagedRange } from '../storage/damage.ts';
-import type { DurableNotice, LogListener, PartitionLog } from '../storage/partition-log.ts';
+import type { LogListener, PartitionLog } from '../storage/partition-log.ts';
 import type {
   DeletedRecords,
   DeleteRecordsCode,

@@ -11,9 +11,9 @@
 // 4. The request matched up to its end, never further, wherever the own log ends.
 
 import { assert } from '../base/assert.ts';
+import { type EpochStart, isBefore, later, type Position, textOf } from '../base/position.ts';
 import type { LogShape } from './log-shape.ts';
 import { type Append, type Batch, positionOfBatch } from './message.ts';
-import { type EpochStart, type Position, isBefore, later, textOf } from './position.ts';
 
 export type AppendJudgement =
   | { readonly kind: 'rejected'; readonly hint: Position }

@@ -1,4 +1,4 @@
-// In what state a replica's disk left it, and what it may do in an election for it.
+// What a replica may do in an election, by the state in which its disk left it.
 //
 //               campaigns               grants                                         acknowledges
 //   sound       yes                     to who is at or above its durable position     what is durable
@@ -12,20 +12,8 @@
 //   counts in full. Without a writable log it takes no part but to answer.
 // suspect: the store lost its vote; another one in the same term could elect a second leader.
 
-import { type Position, later } from './position.ts';
+import { later, type Position } from '../base/position.ts';
+import type { ReplicaCondition } from '../base/replica-condition.ts';
 
-export type Condition =
-  | { readonly kind: 'sound' }
-  | { readonly kind: 'recovering' }
-  | {
-      readonly kind: 'faulty';
-      /** What it acknowledged before, whatever the log still holds. */
-      readonly claims: Position;
-      /** The last position below the damage. */
-      readonly soundTo: Position;
-      readonly isWritable: boolean;
-    }
-  | { readonly kind: 'suspect' };
-
-export const claimOf = (condition: Condition, durable: Position): Position =>
+export const claimOf = (condition: ReplicaCondition, durable: Position): Position =>
   condition.kind === 'faulty' ? later(condition.claims, durable) : durable;

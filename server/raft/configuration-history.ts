@@ -6,8 +6,8 @@
 // using that early is safe, because nobody wins an election under it without a log that reaches it.
 
 import { assert } from '../base/assert.ts';
+import { comparePositions, isBefore, type Position } from '../base/position.ts';
 import type { Configuration } from './configuration.ts';
-import { type Position, comparePositions, isBefore } from './position.ts';
 
 export interface ConfigurationAt {
   readonly position: Position;

@@ -3,7 +3,7 @@
 // A quiet one does not count time: the leader said that there is nothing to be told, and the link to its node speaks for
 // it. Any message, or a word of the driver, wakes it.
 
-import { isSame } from './position.ts';
+import { isSame } from '../base/position.ts';
 import type { Append, Heartbeat, Message, Snapshot } from './message.ts';
 import type { Replica } from './replica.ts';
 import type { Transition } from './transition.ts';

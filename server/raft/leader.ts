@@ -5,11 +5,11 @@
 // watermark is not its own. It counts what is durable: of itself like of the others, and itself only where it is a voter.
 
 import { assert } from '../base/assert.ts';
+import { comparePositions, earlier, isBefore, isSame, later, type Position } from '../base/position.ts';
 import type { LeaderEpoch, Offset } from '@sluice/protocol/ids';
 import { type ChangeRefusal, type ConfigurationChange, changed } from './configuration-change.ts';
 import { type Configuration, isJoint, isVoter, membersOf } from './configuration.ts';
 import { type Append, type AppendMatched, type Batch, type Message, positionOfBatch } from './message.ts';
-import { type Position, comparePositions, earlier, isBefore, isSame, later } from './position.ts';
 import { Progress } from './progress.ts';
 import { jointPosition, jointVote } from './quorum.ts';
 import { ReadRounds } from './read-rounds.ts';

@@ -14,32 +14,19 @@
 // nothing, even when it names an entry that is held: the same entries can be cut and come back.
 
 import { assert } from '../base/assert.ts';
-import { type LeaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
 import {
-  type EpochStart,
-  type Position,
   comparePositions,
+  type DurableNotice,
   earlier,
+  type EpochStart,
   isBefore,
   isSame,
+  type Position,
   positionOfStart,
+  type StoredShape,
   textOf,
-} from './position.ts';
-
-export interface StoredShape {
-  readonly base: Position;
-  /** Above `base`, epochs rising. */
-  readonly starts: readonly EpochStart[];
-  readonly endOffset: Offset;
-  /** The first offset that may be read: at or above `base`, which is the beginning of a segment. */
-  readonly logStart: Offset;
-  readonly generation: number;
-}
-
-export interface DurableNotice {
-  readonly generation: number;
-  readonly position: Position;
-}
+} from '../base/position.ts';
+import { type LeaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
 
 export class LogShape {
   #base: Position;

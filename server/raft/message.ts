@@ -5,9 +5,9 @@
 // like a loss.
 
 import type { LeaderEpoch, Offset } from '@sluice/protocol/ids';
+import type { Position } from '../base/position.ts';
 import type { ConfigurationAt } from './configuration-history.ts';
 import type { Configuration } from './configuration.ts';
-import type { Position } from './position.ts';
 import type { ReplicaId } from './replica-id.ts';
 
 export interface Envelope {

@@ -4,7 +4,7 @@
 // A cut leaves what waits here as it is: within a term a leader cuts nothing that it matched, and what waits from a term
 // that is over is dropped.
 
-import { type Position, isBefore, later } from './position.ts';
+import { isBefore, later, type Position } from '../base/position.ts';
 import type { AppendMatched, Message } from './message.ts';
 import type { LeaderEpoch } from '@sluice/protocol/ids';
 

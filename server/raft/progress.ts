@@ -13,7 +13,7 @@
 // A rejection steps back: to what the leader holds of the follower's last position before the rejected one, which passes
 // over at least one epoch at either side.
 
-import { type Position, comparePositions, isBefore, isSame, later } from './position.ts';
+import { comparePositions, isBefore, isSame, later, type Position } from '../base/position.ts';
 import type { LogShape } from './log-shape.ts';
 import type { AppendRejected } from './message.ts';
 import type { ReplicateOrder } from './ready.ts';

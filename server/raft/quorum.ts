@@ -3,8 +3,8 @@
 // An empty set decides nothing by itself: it lets every vote pass and every position count, so that a joint decision with an
 // empty half is that of the other half.
 
+import { comparePositions, earlier, type Position } from '../base/position.ts';
 import type { Configuration } from './configuration.ts';
-import { type Position, comparePositions, earlier } from './position.ts';
 import type { ReplicaId } from './replica-id.ts';
 
 export type VoteResult = 'won' | 'lost' | 'pending';

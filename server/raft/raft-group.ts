@@ -19,17 +19,16 @@
 
 import { assert } from '../base/assert.ts';
 import { RAFT_TERM_MAX } from '../base/limits.ts';
+import { type DurableNotice, isBefore, type Position } from '../base/position.ts';
+import type { ReplicaCondition } from '../base/replica-condition.ts';
 import type { LeaderEpoch, Offset } from '@sluice/protocol/ids';
 import { isWellFormed } from './append-request.ts';
 import { Candidate } from './candidate.ts';
-import type { Condition } from './condition.ts';
 import type { ConfigurationChange } from './configuration-change.ts';
 import { type Configuration, configurationOf } from './configuration.ts';
 import { Follower } from './follower.ts';
 import { Leader, type Proposal, type Proposed, type ProposedConfiguration, type TransferAnswer } from './leader.ts';
-import type { DurableNotice } from './log-shape.ts';
 import type { Append, Batch, Message } from './message.ts';
-import { type Position, isBefore } from './position.ts';
 import type { ReadToken, Ready, ReplicateOrder, RoleChange } from './ready.ts';
 import { Replica, type RestoredReplica } from './replica.ts';
 import type { ReplicaId } from './replica-id.ts';
@@ -92,7 +91,7 @@ export class RaftGroup {
   get isChangePending(): boolean {
     return this.#replica.configurations.isChangePending;
   }
-  get condition(): Condition {
+  get condition(): ReplicaCondition {
     return this.#replica.condition;
   }
 
@@ -116,7 +115,7 @@ export class RaftGroup {
   }
 
   /** What the disk says of this replica now. A leader whose log failed makes room for another, if there is one. */
-  setCondition(condition: Condition): void {
+  setCondition(condition: ReplicaCondition): void {
     this.#replica.condition = condition;
     if (this.#role.kind !== 'leader' || condition.kind === 'sound') return;
     const mayStay = condition.kind === 'faulty' && condition.isWritable && this.#replica.isAlone;

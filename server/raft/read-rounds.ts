@@ -4,8 +4,8 @@
 // All reads that wait when a round begins share it: its number goes out with the heartbeats and comes back with their
 // answers.
 
+import type { Position } from '../base/position.ts';
 import type { Configuration } from './configuration.ts';
-import type { Position } from './position.ts';
 import { jointVote } from './quorum.ts';
 import type { ConfirmedRead, ReadToken } from './ready.ts';
 import type { ReplicaId } from './replica-id.ts';

@@ -11,10 +11,10 @@
 // must have been taken before something is proposed, which `propose` asserts.
 
 import type { LeaderEpoch, Offset } from '@sluice/protocol/ids';
+import type { EpochStart, Position } from '../base/position.ts';
 import type { ConfigurationAt } from './configuration-history.ts';
 import type { Configuration } from './configuration.ts';
 import type { Batch, Message, Snapshot } from './message.ts';
-import type { EpochStart, Position } from './position.ts';
 import type { ReplicaId } from './replica-id.ts';
 
 export interface Ready {

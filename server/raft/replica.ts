@@ -2,15 +2,25 @@
 // raft-group.ts gives it to one of them at a time.
 
 import { assert } from '../base/assert.ts';
+import {
+  type DurableNotice,
+  earlier,
+  type EpochStart,
+  isBefore,
+  later,
+  ORIGIN,
+  type Position,
+  textOf,
+} from '../base/position.ts';
+import type { ReplicaCondition } from '../base/replica-condition.ts';
 import { type LeaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
 import { judgeAppend, startOf } from './append-request.ts';
-import { type Condition, claimOf } from './condition.ts';
+import { claimOf } from './condition.ts';
 import { type ConfigurationAt, ConfigurationHistory } from './configuration-history.ts';
 import { type Configuration, isVoter } from './configuration.ts';
-import type { DurableNotice, LogShape } from './log-shape.ts';
+import type { LogShape } from './log-shape.ts';
 import { type Append, type Batch, type Message, type Snapshot, positionOfBatch } from './message.ts';
 import { Outbox } from './outbox.ts';
-import { type EpochStart, ORIGIN, type Position, earlier, isBefore, later, textOf } from './position.ts';
 import type { LogOrder, SavedState } from './ready.ts';
 import type { ReplicaId } from './replica-id.ts';
 
@@ -39,7 +49,7 @@ export interface RestoredReplica {
    * before its record does, and it is in force from then on.
    */
   readonly found: readonly ConfigurationAt[];
-  readonly condition: Condition;
+  readonly condition: ReplicaCondition;
 }
 
 /** A message without what every message says. */
@@ -50,7 +60,7 @@ export class Replica {
   readonly settings: RaftSettings;
   readonly shape: LogShape;
   readonly configurations: ConfigurationHistory;
-  condition: Condition;
+  condition: ReplicaCondition;
   /** Who leads in this term, as far as it was heard. */
   leader: ReplicaId | null = null;
 

@@ -4,8 +4,8 @@
 // A yes needs: no other vote in the term, and a candidate that is durable at least as far as this replica may have
 // acknowledged. Whether a leader was heard lately was looked at before (see raft-group.ts).
 
+import { isBefore } from '../base/position.ts';
 import { isVoter } from './configuration.ts';
-import { isBefore } from './position.ts';
 import type { Answer, PreVote, Vote } from './message.ts';
 import type { Replica } from './replica.ts';
 

@@ -4,7 +4,7 @@
 
 import { readBaseOffset } from '@sluice/protocol/record';
 import { GATHER_BUFFERS_MAX, GATHER_BYTES_MAX } from '../base/limits.ts';
-import { comparePositions, type Position } from './position.ts';
+import { comparePositions, type Position } from '../base/position.ts';
 import type { LatestTime, Segment } from './segment.ts';
 
 export interface QueuedBatch {

@@ -13,6 +13,7 @@
 import path from 'node:path';
 import { type Offset, offset, type TopicId, topicIdBytes } from '@sluice/protocol/ids';
 import type { Logger } from '../base/logger.ts';
+import { ORIGIN, positionAt } from '../base/position.ts';
 import { StartRefusal } from '../base/start-refusal.ts';
 import type { Clock } from '../io/clock.ts';
 import type { DirectoryLock, DirectoryLocks } from '../io/directory-lock.ts';
@@ -28,7 +29,6 @@ import { LogMarks } from './log-marks.ts';
 import type { LogSettings } from './log-settings.ts';
 import { NodeStore } from './node-store.ts';
 import { type LogListener, PartitionLog } from './partition-log.ts';
-import { ORIGIN, positionAt } from './position.ts';
 import { deletedDirectoryName, isDeletedDirectoryName, partitionDirectoryName } from './segment-name.ts';
 import { readSmallFile, replaceSmallFile } from './small-file.ts';
 import { SyncGate } from './sync-gate.ts';

@@ -15,21 +15,14 @@
 import { isOffset, leaderEpoch, type LeaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
 import { isEpochStart, readBaseOffset, readLeaderEpoch } from '@sluice/protocol/record';
 import { assert } from '../base/assert.ts';
-import { comparePositions, ORIGIN, type Position, textOf } from './position.ts';
+import { comparePositions, type EpochStart, ORIGIN, type Position, positionOfStart, textOf } from '../base/position.ts';
 
 /** An int32 in every batch. */
 const EPOCH_MAX = 0x7fffffff;
 
-export interface EpochStart {
-  readonly epoch: LeaderEpoch;
-  readonly startOffset: Offset;
-}
-
-const positionOf = ({ epoch, startOffset }: EpochStart): Position => ({ epoch, offset: startOffset });
-
 const placesRise = (base: Position, starts: readonly EpochStart[]): boolean =>
   starts.every((start, index) => {
-    const before = index === 0 ? base : positionOf(starts[index - 1]!);
+    const before = index === 0 ? base : positionOfStart(starts[index - 1]!);
     return start.epoch > before.epoch && start.startOffset >= before.offset;
   });
 
@@ -105,7 +98,7 @@ export class EpochMap {
 
   /** Drops the starts behind the position; true when there were any. */
   cut(to: Position): boolean {
-    const kept = this.#starts.filter(start => comparePositions(positionOf(start), to) <= 0);
+    const kept = this.#starts.filter(start => comparePositions(positionOfStart(start), to) <= 0);
     const isShorter = kept.length < this.#starts.length;
     this.#starts = kept;
     return isShorter;
@@ -115,7 +108,7 @@ export class EpochMap {
   moveBase(to: Position): void {
     assert(comparePositions(to, this.#base) >= 0, `the base ${textOf(this.#base)} does not go back to ${textOf(to)}`);
     this.#base = to;
-    this.#starts = this.#starts.filter(start => comparePositions(positionOf(start), to) > 0);
+    this.#starts = this.#starts.filter(start => comparePositions(positionOfStart(start), to) > 0);
     assert(placesRise(to, this.#starts), `a base of ${textOf(to)} among the starts`);
   }
 

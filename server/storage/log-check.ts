@@ -6,12 +6,12 @@
 import path from 'node:path';
 import { type Offset, offset } from '@sluice/protocol/ids';
 import { isEpochStart, readBaseOffset, readLeaderEpoch } from '@sluice/protocol/record';
+import { ORIGIN } from '../base/position.ts';
 import { type Disk, DiskFault, type DiskFile } from '../io/disk.ts';
 import { EpochMap } from './epoch-map.ts';
 import type { Finding } from './finding.ts';
 import type { MarksView } from './log-marks.ts';
 import { type FoundDamage, scanOverDamage } from './log-scan.ts';
-import { ORIGIN } from './position.ts';
 import { EPOCH_CHECKPOINT, epochLimit, judgeTail, knownEpochs, noteEpoch, whereOf } from './recovery.ts';
 import { Segment } from './segment.ts';
 import { type CheckedCounts, SegmentCheck } from './segment-check.ts';

@@ -16,11 +16,11 @@
 // file makes folders of that name. After it, whichever folders are there tell where to go on.
 
 import path from 'node:path';
+import type { Position } from '../base/position.ts';
 import { type Disk, DiskFault } from '../io/disk.ts';
 import { EpochMap } from './epoch-map.ts';
 import type { LogContext } from './log-context.ts';
 import type { LogMarks } from './log-marks.ts';
-import type { Position } from './position.ts';
 import { checkpointCrc, EPOCH_CHECKPOINT } from './recovery.ts';
 import { readSmallFile, replaceSmallFile } from './small-file.ts';
 

@@ -10,9 +10,9 @@
 //   fault/KEY         it lost something that the files cannot tell any more, and what it had acknowledged
 
 import { isOffset, type LeaderEpoch, leaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
+import { ORIGIN, type Position } from '../base/position.ts';
 import { StartRefusal } from '../base/start-refusal.ts';
 import type { NodeStore, StoreValue } from './node-store.ts';
-import { ORIGIN, type Position } from './position.ts';
 
 /** Everything below `endOffset`, up to `position` in the segment, was synced. */
 export interface SyncPoint {

@@ -20,13 +20,20 @@ import {
 } from '@sluice/protocol/record';
 import { assert } from '../base/assert.ts';
 import { DISK_READ_BYTES_MIN } from '../base/limits.ts';
+import { comparePositions, type Position } from '../base/position.ts';
 import { DiskFault, type DiskFile } from '../io/disk.ts';
 import type { DamagedRange, DamageMap } from './damage.ts';
 import type { EpochMap } from './epoch-map.ts';
 import type { LogContext } from './log-context.ts';
-import { findBatchBehind, type FoundBatch, STORED_BATCH_BYTES_MAX, type Visited, walkBatches } from './log-scan.ts';
+import {
+  endsWithin,
+  findBatchBehind,
+  type FoundBatch,
+  STORED_BATCH_BYTES_MAX,
+  type Visited,
+  walkBatches,
+} from './log-scan.ts';
 import type { OffsetIndex } from './offset-index.ts';
-import { comparePositions, endsWithin, type Position } from './position.ts';
 import type { Segment, SegmentIndexes } from './segment.ts';
 import type { LogTail } from './tail-cache.ts';
 

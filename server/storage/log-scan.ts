@@ -12,6 +12,7 @@ import {
   inspectBatch,
   isEpochStart,
 } from '@sluice/protocol/record';
+import type { Position } from '../base/position.ts';
 import type { DiskFile } from '../io/disk.ts';
 import type { EpochMap } from './epoch-map.ts';
 import type { FilePool } from './file-pool.ts';
@@ -248,6 +249,10 @@ export const findBatchBehind = async (
   }
   return null;
 };
+
+/** Whether the batch, which lies in one log with the position, ends at or before it. */
+export const endsWithin = (batch: Uint8Array, at: number, position: Position): boolean =>
+  readLeaderEpoch(batch, at) <= position.epoch && readLastOffset(batch, at) < position.offset;
 
 /** What a visitor says of a batch: that the walk goes on, or ends, or that this batch does not belong here. */
 export type Visited = 'go-on' | 'end' | 'misplaced';

@@ -29,10 +29,22 @@ import {
 } from '@sluice/protocol/record';
 import { assert } from '../base/assert.ts';
 import { DISK_HEADROOM_BYTES, PENDING_LOG_BYTES_MAX } from '../base/limits.ts';
+import {
+  comparePositions,
+  type DurableNotice,
+  earlier,
+  later,
+  ORIGIN,
+  type Position,
+  positionAt,
+  type StoredShape,
+  textOf,
+} from '../base/position.ts';
+import type { ReplicaCondition } from '../base/replica-condition.ts';
 import { DiskFault, type DiskFile } from '../io/disk.ts';
 import { AppendQueue, type WriteGroup } from './append-queue.ts';
 import type { DamagedRange, DamageMap } from './damage.ts';
-import type { EpochMap, EpochStart } from './epoch-map.ts';
+import type { EpochMap } from './epoch-map.ts';
 import type { LogContext } from './log-context.ts';
 import { finishInstall, installLog } from './log-install.ts';
 import { LogMarks, type SyncPoint } from './log-marks.ts';
@@ -45,9 +57,7 @@ import {
   type ReadLimits,
   type ReadOutcome,
 } from './log-reader.ts';
-import { comparePositions, earlier, later, ORIGIN, type Position, positionAt, textOf } from './position.ts';
 import { checkpointCrc, EPOCH_CHECKPOINT, type RecoveredLog, recoverLog } from './recovery.ts';
-import type { ReplicaCondition } from './replica-condition.ts';
 import { Segment } from './segment.ts';
 import {
   createSegmentFiles,
@@ -69,25 +79,8 @@ export type AppendOutcome =
   | { readonly ok: true; readonly baseOffset: Offset; readonly endOffset: Offset }
   | { readonly ok: false; readonly refusal: AppendRefusal };
 
-/** Everything up to `position` is durable, as the flush mode says. A notice of an older generation is never sent. */
-export interface DurableNotice {
-  readonly generation: number;
-  readonly position: Position;
-}
-
-/** What the log holds, without a batch: who wrote which offsets. */
-export interface StoredShape {
-  /** Of the last entry before the first batch that is left. */
-  readonly base: Position;
-  /** All behind `base`. */
-  readonly starts: readonly EpochStart[];
-  readonly logStart: Offset;
-  readonly endOffset: Offset;
-  readonly durable: Position;
-  readonly generation: number;
-}
-
 export interface LogListener {
+  /** Everything up to the position is durable, as the flush mode says. A notice of an older generation is never sent. */
   durable(notice: DurableNotice): void;
   /** What was appended at or above `endOffset` will never be durable. */
   dropped(state: 'full' | 'failed', endOffset: Offset): void;
@@ -271,7 +264,6 @@ export class PartitionLog {
       starts: this.#epochs.starts.slice(),
       logStart: this.#startOffset,
       endOffset: this.#endOffset,
-      durable: this.#durable,
       generation: this.#generation,
     };
   }

@@ -8,9 +8,9 @@
 
 import { isOffset, type LeaderEpoch, leaderEpoch } from '@sluice/protocol/ids';
 import type { StoredConfiguration } from '@sluice/protocol/record';
+import { comparePositions, type Position, positionAt } from '../base/position.ts';
 import { refuseMark } from './log-marks.ts';
 import type { NodeStore, StoreValue } from './node-store.ts';
-import { comparePositions, type Position, positionAt } from './position.ts';
 
 export interface ConfigurationMark {
   readonly position: Position;

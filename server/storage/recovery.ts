@@ -24,6 +24,7 @@ import {
 } from '@sluice/protocol/record';
 import { unreachable } from '../base/assert.ts';
 import { GATHER_BYTES_MAX } from '../base/limits.ts';
+import { type Position, positionAt } from '../base/position.ts';
 import { DiskFault, type DiskFile } from '../io/disk.ts';
 import { DamageMap } from './damage.ts';
 import { EpochMap } from './epoch-map.ts';
@@ -42,7 +43,6 @@ import { NO_TIME, Segment } from './segment.ts';
 import { parseSegmentFileName } from './segment-name.ts';
 import { removeSegmentFiles } from './segment-files.ts';
 import type { SparseIndex } from './sparse-index.ts';
-import { type Position, positionAt } from './position.ts';
 import { isTemporaryName, readSmallFile, replaceSmallFile } from './small-file.ts';
 
 export type Found = 'clean-end' | 'invalid-batch' | 'invalid-batch-then-valid' | 'segment-missing';

@@ -1,11 +1,11 @@
 // What is done to the three files of a segment: made, kept up to date, cut, let go, removed. The log decides when.
 
 import { crc32cContinue, readBaseOffset } from '@sluice/protocol/record';
+import type { Position } from '../base/position.ts';
 import { DiskFault } from '../io/disk.ts';
 import type { FilePool } from './file-pool.ts';
 import type { LogContext } from './log-context.ts';
-import { walkBatches } from './log-scan.ts';
-import { endsWithin, type Position } from './position.ts';
+import { endsWithin, walkBatches } from './log-scan.ts';
 import { Segment } from './segment.ts';
 import type { SparseIndex } from './sparse-index.ts';
 

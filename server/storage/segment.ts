@@ -14,8 +14,8 @@ import {
   readMaxTimestamp,
   readRecordCount,
 } from '@sluice/protocol/record';
+import { type Position, positionAt } from '../base/position.ts';
 import { OffsetIndex } from './offset-index.ts';
-import { type Position, positionAt } from './position.ts';
 import { segmentFileName } from './segment-name.ts';
 import { TimeIndex } from './time-index.ts';
 

@@ -8,7 +8,8 @@ import { type Offset } from '@sluice/protocol/ids';
 import { isEpochStart, readBaseOffset, readLastOffset, readLeaderEpoch } from '@sluice/protocol/record';
 import { assert } from '../base/assert.ts';
 import { TAIL_CACHE_BYTES_MAX } from '../base/limits.ts';
-import { endsWithin, type Position } from './position.ts';
+import type { Position } from '../base/position.ts';
+import { endsWithin } from './log-scan.ts';
 
 const NOTHING = new Uint8Array(0);
 

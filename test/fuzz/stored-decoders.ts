@@ -3,6 +3,7 @@
 
 import { offset, topicId } from '@sluice/protocol/ids';
 import { crc32c } from '@sluice/protocol/record';
+import { positionAt } from '../../server/base/position.ts';
 import { StartRefusal } from '../../server/base/start-refusal.ts';
 import { openFileCatalogue } from '../../server/broker/topic-catalogue.ts';
 import { formatChecked } from '../../server/storage/checked-document.ts';
@@ -11,7 +12,6 @@ import { EpochMap } from '../../server/storage/epoch-map.ts';
 import { MarksView } from '../../server/storage/log-marks.ts';
 import { readStore, type StoreValue } from '../../server/storage/node-store.ts';
 import { OffsetIndex } from '../../server/storage/offset-index.ts';
-import { positionAt } from '../../server/storage/position.ts';
 import { parseRaftRecord } from '../../server/storage/raft-marks.ts';
 import { parseSegmentFileName } from '../../server/storage/segment-name.ts';
 import { TimeIndex } from '../../server/storage/time-index.ts';

@@ -20,8 +20,8 @@ import {
   readLeaderEpoch,
   stampBatch,
 } from '@sluice/protocol/record';
+import { comparePositions, earlier, later, ORIGIN, type Position, positionAt } from '../../server/base/position.ts';
 import type { FlushMode } from '../../server/storage/log-settings.ts';
-import { comparePositions, earlier, later, ORIGIN, type Position, positionAt } from '../../server/storage/position.ts';
 import { type BatchPlan, makeBatch, type ReadRecord, recordsOf } from '../storage/batches.ts';
 import { LogWorld, PARTITION, type WorldOptions } from '../storage/log-world.ts';
 import { judgeFiles } from '../storage/partition-files.ts';

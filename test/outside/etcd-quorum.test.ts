@@ -1,7 +1,7 @@
 // What a majority decides, judged by the cases of etcd-io/raft: votes and committed positions, of one set and of two.
 
 import { describe, expect, test } from 'vitest';
-import { type Position, isSame } from '../../server/raft/position.ts';
+import { isSame, type Position } from '../../server/base/position.ts';
 import { jointPosition, jointVote, majorityPosition, majorityVote } from '../../server/raft/quorum.ts';
 import type { ReplicaId } from '../../server/raft/replica-id.ts';
 import { at, replica } from '../raft/names.ts';

@@ -5,11 +5,11 @@
 // spans none. Before the first entry lies a base in epoch 0, where theirs is a snapshot.
 
 import { offset } from '@sluice/protocol/ids';
+import { type Position, textOf } from '../../server/base/position.ts';
 import type { ChangeStep, ConfigurationChange } from '../../server/raft/configuration-change.ts';
 import { type Configuration, configurationOf, isVoter } from '../../server/raft/configuration.ts';
 import { LogShape } from '../../server/raft/log-shape.ts';
 import type { Message } from '../../server/raft/message.ts';
-import { type Position, textOf } from '../../server/raft/position.ts';
 import { RaftGroup } from '../../server/raft/raft-group.ts';
 import type { LogOrder } from '../../server/raft/ready.ts';
 import type { ReplicaId } from '../../server/raft/replica-id.ts';

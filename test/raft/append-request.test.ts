@@ -3,10 +3,10 @@
 import { leaderEpoch, offset } from '@sluice/protocol/ids';
 import { describe, expect, test } from 'vitest';
 import { AssertionFailure } from '../../server/base/assert.ts';
+import { ORIGIN, type Position } from '../../server/base/position.ts';
 import { isWellFormed, judgeAppend } from '../../server/raft/append-request.ts';
 import { LogShape } from '../../server/raft/log-shape.ts';
 import type { Batch } from '../../server/raft/message.ts';
-import { ORIGIN, type Position } from '../../server/raft/position.ts';
 import { data, epochStart } from './lone.ts';
 import { at, replica } from './names.ts';
 

@@ -3,8 +3,8 @@
 import { offset } from '@sluice/protocol/ids';
 import { describe, expect, test } from 'vitest';
 import { AssertionFailure } from '../../server/base/assert.ts';
+import { ORIGIN } from '../../server/base/position.ts';
 import { LogShape } from '../../server/raft/log-shape.ts';
-import { ORIGIN } from '../../server/raft/position.ts';
 import { at } from './names.ts';
 
 const start = (epoch: number, place: number) => ({ epoch: at(epoch, 0).epoch, startOffset: offset(place) });

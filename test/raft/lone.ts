@@ -1,12 +1,12 @@
 // One replica alone with the test, which plays its disk, its store and all the others.
 
 import { leaderEpoch, offset } from '@sluice/protocol/ids';
-import type { Condition } from '../../server/raft/condition.ts';
+import { ORIGIN, type Position } from '../../server/base/position.ts';
+import type { ReplicaCondition } from '../../server/base/replica-condition.ts';
 import type { ConfigurationAt } from '../../server/raft/configuration-history.ts';
 import { type Configuration, configurationOf } from '../../server/raft/configuration.ts';
 import { LogShape } from '../../server/raft/log-shape.ts';
 import type { Batch, Message } from '../../server/raft/message.ts';
-import { ORIGIN, type Position } from '../../server/raft/position.ts';
 import { RaftGroup } from '../../server/raft/raft-group.ts';
 import type { LogOrder, Ready, ReplicateOrder, SavedState } from '../../server/raft/ready.ts';
 import type { RaftSettings } from '../../server/raft/replica.ts';
@@ -36,7 +36,7 @@ export interface LoneOptions {
   /** Epochs and how far each reaches, from the base on. */
   readonly log?: readonly (readonly [epoch: number, from: number, to: number])[];
   readonly base?: Position;
-  readonly condition?: Condition;
+  readonly condition?: ReplicaCondition;
   readonly settings?: Partial<RaftSettings>;
   readonly core?: Core;
 }

@@ -2,11 +2,18 @@
 // order, some time later; a crash keeps what had reached it, which may be more than was reported.
 
 import type { LeaderEpoch, Offset } from '@sluice/protocol/ids';
+import {
+  type DurableNotice,
+  isBefore,
+  isSame,
+  ORIGIN,
+  type Position,
+  type StoredShape,
+  textOf,
+} from '../../server/base/position.ts';
 import type { ConfigurationAt } from '../../server/raft/configuration-history.ts';
 import type { Configuration } from '../../server/raft/configuration.ts';
-import type { DurableNotice, StoredShape } from '../../server/raft/log-shape.ts';
 import type { Batch } from '../../server/raft/message.ts';
-import { ORIGIN, type Position, isBefore, isSame, textOf } from '../../server/raft/position.ts';
 import type { SavedState } from '../../server/raft/ready.ts';
 
 /** One batch. Which one it is is told by `mark` alone: every batch that any leader ever made has its own. */

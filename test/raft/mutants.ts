@@ -222,7 +222,7 @@ export async function mutated({ name, file, from, to }: CoreMutant): Promise<Cor
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(join(folder, 'base'), { recursive: true });
   cpSync(join(root, 'server/raft'), join(folder, 'raft'), { recursive: true });
-  for (const needed of ['assert.ts', 'limits.ts'])
+  for (const needed of ['assert.ts', 'limits.ts', 'position.ts'])
     cpSync(join(root, 'server/base', needed), join(folder, 'base', needed));
   const path = join(folder, 'raft', file);
   const source = readFileSync(path, 'utf8');

@@ -1,7 +1,7 @@
 // Short names for what tests of the core need by the dozen.
 
 import { leaderEpoch, offset } from '@sluice/protocol/ids';
-import type { Position } from '../../server/raft/position.ts';
+import type { Position } from '../../server/base/position.ts';
 import { type ReplicaId, replicaId } from '../../server/raft/replica-id.ts';
 
 /** Replica number n: node n with its one directory. */

@@ -3,9 +3,9 @@
 // core without the rule; rules.test.ts runs all of them on the real one.
 
 import { expect } from 'vitest';
+import { ORIGIN } from '../../server/base/position.ts';
 import { changed } from '../../server/raft/configuration-change.ts';
 import { configurationOf } from '../../server/raft/configuration.ts';
-import { ORIGIN } from '../../server/raft/position.ts';
 import { Lone, configurationBatch, data, epochStart } from './lone.ts';
 import { at, replica } from './names.ts';
 import type { Core } from './walk.ts';
@@ -280,7 +280,13 @@ const four: Record<string, Scenario> = {
     expect(lone.group.role).toBe('follower');
   },
   'a damaged replica claims what it acknowledged, and lets the others go first': core => {
-    const condition = { kind: 'faulty', claims: at(1, 30), soundTo: at(1, 10), isWritable: true } as const;
+    const condition = {
+      kind: 'faulty',
+      claims: at(1, 30),
+      soundTo: at(1, 10),
+      isWritable: true,
+      reason: 'damage',
+    } as const;
     const lone = new Lone({ core, term: 1, log: [[1, 0, 20]], condition });
     lone.hear(2, 2, { kind: 'pre-vote', position: at(1, 29) }).hear(2, 2, { kind: 'pre-vote', position: at(1, 30) });
     expect(lone.said('pre-vote-answer').map(({ answer }) => answer)).toEqual(['no', 'yes']);
@@ -290,7 +296,13 @@ const four: Record<string, Scenario> = {
     expect(lone.group.role).toBe('pre-candidate');
   },
   'a damaged replica acknowledges nothing above the damage, unless it is alone': core => {
-    const condition = { kind: 'faulty', claims: at(1, 20), soundTo: at(1, 10), isWritable: true } as const;
+    const condition = {
+      kind: 'faulty',
+      claims: at(1, 20),
+      soundTo: at(1, 10),
+      isWritable: true,
+      reason: 'damage',
+    } as const;
     const lone = new Lone({ core, term: 1, log: [[1, 0, 20]], condition });
     lone.append(2, 1, { prev: at(1, 15) }).append(2, 1, { prev: at(1, 10) });
     expect(lone.said('append-matched')).toMatchObject([{ position: at(1, 10) }]);
@@ -300,7 +312,13 @@ const four: Record<string, Scenario> = {
   },
   'a log that takes nothing any more is never campaigned for, and its leader steps down': core => {
     const lone = leader(core);
-    lone.group.setCondition({ kind: 'faulty', claims: lone.group.end, soundTo: lone.group.end, isWritable: false });
+    lone.group.setCondition({
+      kind: 'faulty',
+      claims: lone.group.end,
+      soundTo: lone.group.end,
+      isWritable: false,
+      reason: 'damage',
+    });
     lone.take();
     expect(lone.group.role).toBe('follower');
     lone.tick(200);

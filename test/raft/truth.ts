@@ -1,8 +1,8 @@
 // What must hold in every walk, seen from outside: no replica knows all of this.
 
 import type { LeaderEpoch } from '@sluice/protocol/ids';
+import { earlier, isBefore, isSame, later, ORIGIN, type Position, textOf } from '../../server/base/position.ts';
 import type { Message } from '../../server/raft/message.ts';
-import { ORIGIN, type Position, earlier, isBefore, isSame, later, textOf } from '../../server/raft/position.ts';
 import type { ConfirmedRead, SavedState } from '../../server/raft/ready.ts';
 import type { ReplicaId } from '../../server/raft/replica-id.ts';
 import { type Entry, type Image, endOf } from './model-log.ts';

@@ -6,11 +6,20 @@
 // Everything is drawn from the seed. A walk that fails throws, and the error says which seed and step.
 
 import { offset } from '@sluice/protocol/ids';
+import {
+  type DurableNotice,
+  earlier,
+  isBefore,
+  isSame,
+  ORIGIN,
+  type Position,
+  type StoredShape,
+  textOf,
+} from '../../server/base/position.ts';
 import type { ChangeStep } from '../../server/raft/configuration-change.ts';
 import { type Configuration, configurationOf, isJoint, membersOf } from '../../server/raft/configuration.ts';
-import type { DurableNotice, LogShape, StoredShape } from '../../server/raft/log-shape.ts';
+import type { LogShape } from '../../server/raft/log-shape.ts';
 import type { Message } from '../../server/raft/message.ts';
-import { ORIGIN, type Position, earlier, isBefore, isSame, textOf } from '../../server/raft/position.ts';
 import type { RaftGroup } from '../../server/raft/raft-group.ts';
 import type { LogOrder, Ready, ReplicateOrder, SavedState } from '../../server/raft/ready.ts';
 import type { RaftSettings, RestoredReplica } from '../../server/raft/replica.ts';

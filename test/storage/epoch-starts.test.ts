@@ -10,7 +10,7 @@ import {
   readLeaderEpoch,
   stampBatch,
 } from '@sluice/protocol/record';
-import { positionAt } from '../../server/storage/position.ts';
+import { positionAt } from '../../server/base/position.ts';
 import { usual } from '../simulation/disk.ts';
 import { baseOffsetsOf, epochsOf, makeBatch } from './batches.ts';
 import { LogWorld, PARTITION } from './log-world.ts';
@@ -458,12 +458,12 @@ describe('a snapshot', () => {
     world.notices = [];
     await world.drive(world.log.install(BASE));
     expect(world.notices).toEqual([{ generation: generation + 1, position: BASE }]);
+    expect(world.log.durable).toEqual(BASE);
     expect(world.log.shape).toEqual({
       base: BASE,
       starts: [],
       logStart: 50,
       endOffset: 50,
-      durable: BASE,
       generation: generation + 1,
     });
     expect(world.files('.log')).toEqual([]);

@@ -12,8 +12,8 @@
 import assert from 'node:assert/strict';
 import { leaderEpoch, offset } from '@sluice/protocol/ids';
 import { encodeEpochStart, isEpochStart, readLastOffset, readLeaderEpoch, stampBatch } from '@sluice/protocol/record';
+import { comparePositions, earlier, later, ORIGIN, type Position, positionAt } from '../../server/base/position.ts';
 import type { PartitionLog } from '../../server/storage/partition-log.ts';
-import { comparePositions, earlier, later, ORIGIN, type Position, positionAt } from '../../server/storage/position.ts';
 import { type DiskCall, usual } from '../simulation/disk.ts';
 import { type BatchPlan, makeBatch } from './batches.ts';
 import { LogWorld, PARTITION, type WorldOptions } from './log-world.ts';

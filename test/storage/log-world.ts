@@ -3,6 +3,7 @@
 
 import { leaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
 import type { LogFields } from '../../server/base/logger.ts';
+import type { DurableNotice, Position } from '../../server/base/position.ts';
 import type { Disk } from '../../server/io/disk.ts';
 import { DiskReserve } from '../../server/storage/disk-reserve.ts';
 import { FilePool } from '../../server/storage/file-pool.ts';
@@ -12,8 +13,7 @@ import type { LogSettings } from '../../server/storage/log-settings.ts';
 import { type AcceptedLoss, acceptLoss } from '../../server/storage/loss.ts';
 import { NodeStore } from '../../server/storage/node-store.ts';
 import type { ReadOutcome } from '../../server/storage/log-reader.ts';
-import { type DurableNotice, PartitionLog } from '../../server/storage/partition-log.ts';
-import type { Position } from '../../server/storage/position.ts';
+import { PartitionLog } from '../../server/storage/partition-log.ts';
 import { SyncGate } from '../../server/storage/sync-gate.ts';
 import { TailCache } from '../../server/storage/tail-cache.ts';
 import { SimulatedClock } from '../simulation/clock.ts';

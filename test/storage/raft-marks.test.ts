@@ -2,8 +2,8 @@
 
 import { describe, expect, test } from 'vitest';
 import { leaderEpoch } from '@sluice/protocol/ids';
+import { positionAt } from '../../server/base/position.ts';
 import { StartRefusal } from '../../server/base/start-refusal.ts';
-import { positionAt } from '../../server/storage/position.ts';
 import { parseRaftRecord, raftKeys, RaftMarks, type RaftRecord } from '../../server/storage/raft-marks.ts';
 import { LogWorld } from './log-world.ts';
 

@@ -3,8 +3,8 @@
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { offset } from '@sluice/protocol/ids';
+import { ORIGIN, positionAt } from '../../server/base/position.ts';
 import { EpochMap } from '../../server/storage/epoch-map.ts';
-import { ORIGIN, positionAt } from '../../server/storage/position.ts';
 import { OffsetIndex } from '../../server/storage/offset-index.ts';
 import { TimeIndex } from '../../server/storage/time-index.ts';
 

@@ -4,7 +4,7 @@ import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { offset } from '@sluice/protocol/ids';
 import { encodeEpochStart, stampBatch } from '@sluice/protocol/record';
-import { positionAt } from '../../server/storage/position.ts';
+import { positionAt } from '../../server/base/position.ts';
 import { type LogTail, TailCache } from '../../server/storage/tail-cache.ts';
 import { baseOffsetsOf, makeBatch } from './batches.ts';
 

@@ -1,4 +1,4 @@
-// Where a replica stands in a log, and which entry that is.
+// Where a replica stands in a log, and which entry that is: what Raft decides by and storage is told to keep.
 //
 // An entry is a batch. Its identity is (epoch, end offset after it): within an epoch ends never fall, and the epoch start,
 // which spans no offset, comes first, so no two entries of a log share one. Order is by epoch, then by offset; in one log
@@ -18,8 +18,29 @@ export interface EpochStart {
   readonly startOffset: Offset;
 }
 
+/** What a log holds, without a batch: who wrote which offsets. */
+export interface StoredShape {
+  /** Of the last entry before the first batch that is left. */
+  readonly base: Position;
+  /** All behind `base`, epochs rising. */
+  readonly starts: readonly EpochStart[];
+  readonly endOffset: Offset;
+  /** The first offset that may be read: at or above `base`, which is the beginning of a segment. */
+  readonly logStart: Offset;
+  readonly generation: number;
+}
+
+/** The log is durable as far as this. Every cut and every install raises the generation, and an older notice says nothing. */
+export interface DurableNotice {
+  readonly generation: number;
+  readonly position: Position;
+}
+
 /** Before everything: the position of a log in which nothing was ever written. */
 export const ORIGIN: Position = Object.freeze({ epoch: leaderEpoch(0), offset: offset(0) });
+
+/** Of numbers that are checked on the way. */
+export const positionAt = (epoch: number, at: number): Position => ({ epoch: leaderEpoch(epoch), offset: offset(at) });
 
 export const comparePositions = (a: Position, b: Position): number => a.epoch - b.epoch || a.offset - b.offset;
 

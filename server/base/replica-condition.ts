@@ -1,4 +1,4 @@
-// In what state the disk left a replica, for replication to act on. Storage judges and never decides who votes.
+// In what state the disk left a replica. Storage judges, Raft decides what such a one may do (raft/condition.ts).
 //
 //   sound        everything that was acknowledged is here
 //   recovering   its writes are not synced (flush.mode=interval) and the last stop was none: the end of what was acknowledged
@@ -13,11 +13,12 @@ export type ReplicaCondition =
   | { readonly kind: 'recovering' }
   | {
       readonly kind: 'faulty';
-      /** The least that was acknowledged, whatever the log still holds. */
+      /** The least that it acknowledged before, whatever the log still holds. */
       readonly claims: Position;
       /** The last position below the damage. */
       readonly soundTo: Position;
       readonly isWritable: boolean;
+      /** For people. */
       readonly reason: string;
     }
   | { readonly kind: 'suspect' };
