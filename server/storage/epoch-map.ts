@@ -26,6 +26,13 @@ const placesRise = (base: Position, starts: readonly EpochStart[]): boolean =>
     return start.epoch > before.epoch && start.startOffset >= before.offset;
   });
 
+/** An entry by where it begins: the first batch of an epoch has its epoch and offset in common with the epoch's start. */
+export interface EntryHead {
+  readonly epoch: LeaderEpoch;
+  readonly baseOffset: Offset;
+  readonly isStart: boolean;
+}
+
 export class EpochMap {
   #base: Position;
   #starts: EpochStart[] = [];
@@ -82,11 +89,11 @@ export class EpochMap {
     return at >= this.#starts[index]!.startOffset && at <= (this.#starts[index + 1]?.startOffset ?? endOffset);
   }
 
-  /** The epoch of the first batch after a position that is held, and where that batch begins. */
-  after(position: Position): { readonly epoch: LeaderEpoch; readonly baseOffset: Offset } {
+  /** The first entry after a position that is held. */
+  after(position: Position): EntryHead {
     const next = this.#starts.find(start => start.epoch > position.epoch);
     const isStart = next !== undefined && next.startOffset === position.offset;
-    return { epoch: isStart ? next.epoch : position.epoch, baseOffset: position.offset };
+    return { epoch: isStart ? next.epoch : position.epoch, baseOffset: position.offset, isStart };
   }
 
   /** The last position at or below the offset of what is left of it: under the epoch that covers the offset before. */

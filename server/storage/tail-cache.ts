@@ -9,6 +9,7 @@ import { isEpochStart, readBaseOffset, readLastOffset, readLeaderEpoch } from '@
 import { assert } from '../base/assert.ts';
 import { TAIL_CACHE_BYTES_MAX } from '../base/limits.ts';
 import type { Position } from '../base/position.ts';
+import type { EntryHead } from './epoch-map.ts';
 import { endsWithin } from './log-scan.ts';
 
 const NOTHING = new Uint8Array(0);
@@ -149,7 +150,7 @@ export class LogTail {
    */
   readAfter(
     position: Position,
-    wish: { readonly next: { readonly epoch: number; readonly baseOffset: number }; readonly bytesMax: number },
+    { next, bytesMax }: { readonly next: EntryHead; readonly bytesMax: number },
   ): readonly Uint8Array[] | null {
     const batches = this.#batches;
     let low = 0;
@@ -161,12 +162,13 @@ export class LogTail {
     }
     if (low === batches.length) return null;
     const first = batches.at(low).batch;
-    if (readBaseOffset(first, 0) !== wish.next.baseOffset || readLeaderEpoch(first, 0) !== wish.next.epoch) return null;
+    if (readBaseOffset(first, 0) !== next.baseOffset || readLeaderEpoch(first, 0) !== next.epoch) return null;
+    if (isEpochStart(first, 0) !== next.isStart) return null;
     const found: Uint8Array[] = [];
     let bytes = 0;
     for (let index = low; index < batches.length; index++) {
       const { batch } = batches.at(index);
-      if (found.length > 0 && bytes + batch.length > wish.bytesMax) break;
+      if (found.length > 0 && bytes + batch.length > bytesMax) break;
       found.push(batch);
       bytes += batch.length;
     }

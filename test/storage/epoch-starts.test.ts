@@ -347,6 +347,20 @@ describe('a follower reads', () => {
     expect(await follow(world, 6, 8)).toEqual([[6, 8]]);
   });
 
+  test('the start of an epoch though only what stands behind it at the same offset is cached', async () => {
+    const world = await LogWorld.start({ seed: 'start before the cache' });
+    world.beginEpoch(1);
+    await settled(world);
+    world.crash();
+    await world.open();
+    await world.appendDurably({}, 1);
+    expect(await follow(world, 0, 0)).toEqual([
+      [1, 0],
+      [1, 0],
+    ]);
+    expect(await follow(world, 1, 0)).toEqual([[1, 0]]);
+  });
+
   test('nothing that a failed sync dropped, though it is in the file', async () => {
     const world = await worldOf('dropped');
     world.disk.judge = call => (call.kind === 'sync' ? { kind: 'fault', fault: 'failed' } : usual);

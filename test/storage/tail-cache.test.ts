@@ -2,7 +2,7 @@
 
 import * as fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { offset } from '@sluice/protocol/ids';
+import { leaderEpoch, offset } from '@sluice/protocol/ids';
 import { encodeEpochStart, stampBatch } from '@sluice/protocol/record';
 import { positionAt } from '../../server/base/position.ts';
 import { type LogTail, TailCache } from '../../server/storage/tail-cache.ts';
@@ -97,9 +97,14 @@ describe('the tail cache', () => {
     const entries = [batchAt(0, 5), startAt(2, 5), startAt(3, 5), startAt(4, 5)];
     for (const batch of entries) tail.push(batch);
     const after = (epoch: number, at: number, next: number): readonly Uint8Array[] | null =>
-      tail.readAfter(positionAt(epoch, at), { next: { epoch: next, baseOffset: at }, bytesMax: 1_000 });
+      tail.readAfter(positionAt(epoch, at), {
+        next: { epoch: leaderEpoch(next), baseOffset: offset(at), isStart: next !== epoch },
+        bytesMax: 1_000,
+      });
     expect(baseOffsets(tail, 0)).toEqual([0]);
-    expect(after(0, 0, 1)).toEqual(entries);
+    expect(after(1, 0, 1)).toEqual(entries);
+    // Not for whom the start of that epoch comes first.
+    expect(after(0, 0, 1)).toBeNull();
     expect(after(1, 5, 2)).toEqual(entries.slice(1));
     expect(after(3, 5, 4)).toEqual(entries.slice(3));
     expect(after(3, 5, 3)).toBeNull();
