@@ -121,9 +121,10 @@ const webSocket: SendLoop = async (load, sender) => {
       const records = Array.from({ length: upTo(load, 20) }, () => ({ value_text: group.add() }));
       const where = { topic: load.topic, partition: sender.partition, compression: codecFor(load) };
       load.beat('sent');
-      inFlight.push(
-        socket.ask({ id, op: 'produce', ...where, records }).then(answer => noteFrame(load, group, answer)),
-      );
+      const noted = socket.ask({ id, op: 'produce', ...where, records }).then(answer => noteFrame(load, group, answer));
+      // A broker that stops refuses a later frame before it answers the one that is waited for.
+      noted.catch(() => undefined);
+      inFlight.push(noted);
       if (inFlight.length === 5) await inFlight.shift();
     }
   } finally {
