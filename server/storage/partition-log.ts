@@ -815,6 +815,8 @@ export class PartitionLog {
             { base, generation: this.#generation },
           );
         } catch (cause) {
+          // What was durable of the old log is no position of this one.
+          this.#durable = base;
           await this.#writeFailed(new SyncFailure(cause));
           throw cause;
         }

@@ -531,6 +531,9 @@ describe('a snapshot', () => {
     world.disk.judge = () => usual;
     expect(world.log.state).toBe('failed');
     expect(world.log.condition).toMatchObject({ kind: 'faulty', isWritable: false });
+    // Nothing of the log that was replaced: it is lower.
+    expect(world.log.shape).toMatchObject({ base: BASE, starts: [], endOffset: BASE.offset });
+    expect(world.log.durable).toEqual(BASE);
   });
 });
 
