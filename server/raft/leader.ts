@@ -111,7 +111,8 @@ export class Leader {
     this.#heartbeatTick = 0;
     const { commit } = this.#replica;
     for (const [id, progress] of this.#progress) {
-      if (progress.acknowledged === null && isLast) continue;
+      // Who is not waited for is not sent to sleep either: it would sleep behind the others.
+      if (isLast && !progress.hasAcknowledged(commit)) continue;
       const told = progress.acknowledged === null ? this.#replica.shape.base : earlier(commit, progress.acknowledged);
       this.#replica.send(id, { kind: 'heartbeat', commit: told, readRound: this.#reads.number, isLast });
     }
@@ -313,6 +314,13 @@ export class Leader {
   }
 
   // ---- Sending the log
+
+  /** Nobody else has the log, and there is no news: `output` would be empty. */
+  get isAtRest(): boolean {
+    return (
+      this.#progress.size === 0 && !this.#isProgressNews && this.#confirmed.length === 0 && !this.#reads.hasWaiting
+    );
+  }
 
   /** What is to be done now; asked once all inputs of a turn were taken. */
   output(): LeaderOutput {

@@ -25,6 +25,10 @@ export class Outbox {
   #free: Message[] = [];
   #held: Held[] = [];
 
+  get isEmpty(): boolean {
+    return this.#free.length === 0 && this.#held.length === 0;
+  }
+
   send(message: Message): void {
     this.#free.push(message);
   }

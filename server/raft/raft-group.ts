@@ -94,6 +94,14 @@ export class RaftGroup {
   get condition(): ReplicaCondition {
     return this.#replica.condition;
   }
+  /** The only voter. */
+  get isAlone(): boolean {
+    return this.#replica.isAlone;
+  }
+  /** A snapshot is about to replace the log, or has not done so on disk. */
+  get isInstalling(): boolean {
+    return this.#replica.isInstalling;
+  }
 
   // ---- Time and elections
 
@@ -322,6 +330,8 @@ export class RaftGroup {
   /** What is to be done now; null when that is nothing. */
   takeReady(): Ready | null {
     const replica = this.#replica;
+    // Asked before each proposal: a replica at rest makes no garbage.
+    if (replica.isAtRest && this.#isRoleTold && this.#isRoleAtRest) return null;
     const led = this.#role.kind === 'leader' ? this.#role.output() : null;
     const ready: Ready = {
       save: replica.takeSave(),
@@ -343,10 +353,19 @@ export class RaftGroup {
     return isEmpty(ready) ? null : ready;
   }
 
-  #takeRole(): RoleChange | null {
-    const now: RoleChange = { role: this.#role.kind, term: this.term, leader: this.leader };
+  get #isRoleTold(): boolean {
     const told = this.#toldRole;
-    if (told?.role === now.role && told.term === now.term && told.leader === now.leader) return null;
+    return told !== null && told.role === this.#role.kind && told.term === this.term && told.leader === this.leader;
+  }
+
+  get #isRoleAtRest(): boolean {
+    if (this.#lost !== null || this.#readsLost.length > 0 || this.#supersededBy !== null) return false;
+    return this.#role.kind !== 'leader' || this.#role.isAtRest;
+  }
+
+  #takeRole(): RoleChange | null {
+    if (this.#isRoleTold) return null;
+    const now: RoleChange = { role: this.#role.kind, term: this.term, leader: this.leader };
     this.#toldRole = now;
     return now;
   }

@@ -50,6 +50,8 @@ export interface RestoredReplica {
    */
   readonly found: readonly ConfigurationAt[];
   readonly condition: ReplicaCondition;
+  /** Known from before, where the process lives on: held by the log. Without it only what is gone from the log is. */
+  readonly commit?: Position;
 }
 
 /** A message without what every message says. */
@@ -82,7 +84,7 @@ export class Replica {
   #soundAt: Position | null = null;
   #installing: { readonly snapshot: Snapshot; readonly version: number } | null = null;
 
-  constructor({ self, settings, fraction, saved, shape, found, condition }: RestoredReplica) {
+  constructor({ self, settings, fraction, saved, shape, found, condition, commit }: RestoredReplica) {
     this.self = self;
     this.settings = settings;
     this.shape = shape;
@@ -93,7 +95,11 @@ export class Replica {
     const isBehind = saved.term < shape.lastEpoch;
     this.#term = isBehind ? shape.lastEpoch : saved.term;
     this.#vote = isBehind ? null : saved.vote;
-    this.#commit = shape.base;
+    this.#commit = later(commit ?? shape.base, shape.base);
+    assert(
+      shape.holds(this.#commit),
+      `a commit point of ${textOf(this.#commit)} in a log that ends at ${textOf(shape.end)}`,
+    );
     this.configurations = restoredConfigurations(saved.configurations, found, shape);
     if (isBehind || this.configurations.entries.length !== saved.configurations.length) this.#touch();
   }
@@ -347,6 +353,11 @@ export class Replica {
     if (this.#isDirty) return;
     this.#isDirty = true;
     this.#version++;
+  }
+
+  /** Whether there is nothing to take, but for messages that wait. */
+  get isAtRest(): boolean {
+    return !this.#isDirty && this.#log.length === 0 && !this.#isCommitNews && this.#outbox.isEmpty;
   }
 
   takeSave(): SavedState | null {

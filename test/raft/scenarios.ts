@@ -853,6 +853,18 @@ const quiet: Record<string, Scenario> = {
     for (let tick = 0; tick < 12; tick++) lone.tick().acknowledge(2, at(1, 0), at(1, 0));
     expect(lone.group.mayBeQuiet()).toBe(true);
   },
+  'nor are they sent to sleep: who comes back behind the others has to ask': core => {
+    const lone = leader(core);
+    lone.acknowledge(2, at(1, 0), at(1, 0)).acknowledge(3, at(1, 0), at(1, 0));
+    lone.propose();
+    lone.sync();
+    const { end } = lone.group;
+    for (let tick = 0; tick < 12; tick++) lone.tick().acknowledge(2, end, end);
+    lone.sent = [];
+    lone.group.beQuiet();
+    lone.take();
+    expect(lone.said('heartbeat').map(({ to, isLast }) => [to, isLast])).toEqual([[replica(2), true]]);
+  },
   'a quiet follower counts no time, and forgets its leader when it is woken': core => {
     const lone = follower(core);
     lone.append(2, 1, { prev: at(1, 10), commit: at(1, 10) });
