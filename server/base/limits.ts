@@ -252,3 +252,17 @@ export const PEER_SILENT_LOOKS_MAX = 3;
 /** Connections of the other lanes, which may be lost alone: a sign of life may stand behind megabytes on a slow link. */
 export const PEER_KEEPALIVE_MS = 5_000;
 export const PEER_KEEPALIVE_TIMEOUT_MS = 15_000;
+
+/** Messages of one group that wait while its log is being cut or replaced; Raft repeats what is dropped beyond. */
+export const WAITING_MESSAGES_MAX = 256;
+export const WAITING_MESSAGE_BYTES_MAX = 4 * MIB;
+/** One message of the bulk lane, put together from its frames: a batch of the largest size with what stands around it. */
+export const PEER_BULK_MESSAGE_BYTES_MAX = 17 * MIB;
+/** The state that travels with a snapshot: a cluster's metadata at its limits is a tenth of this. */
+export const SNAPSHOT_STATE_BYTES_MAX = 64 * MIB;
+/** Groups whose leader a node knows, wherever they live: those of a cluster at its limits, and deleted ones for a while. */
+export const LEADERS_HEARD_MAX = 2 * PARTITIONS_MAX;
+/** Requests of peers under way on this node, of one kind: a kind that stands still must not stop the others. */
+export const PEER_REQUESTS_PER_KIND_MAX = 4_096;
+/** Snapshot states of one peer that arrive at once: more only hold more memory half-done. */
+export const PEER_SNAPSHOT_STATES_MAX = 2;

@@ -1,0 +1,358 @@
+// All groups of one node: their ticks, their messages to and from the peers, and their syncs of the store.
+//
+//   timer ─ tick ─┐                        ┌─ control lane of each peer: one frame a turn
+//   peers ─ step ─┼─> groups that changed ─┼─ bulk lane of each peer: one message after another
+//   log ─ durable ┘   (settled at the end  └─ store: one sync for all that changed
+//                      of the turn)
+//
+// A tick is one tick however late it comes, and it is judged after the input that is already there: after a stall the heartbeats that
+// arrived meanwhile count first.
+//
+// Quiet groups are not ticked. They lean on their leader's node: when that is silent for an election time-out, or comes back as another
+// incarnation, all groups that it led wake.
+//
+// A node alone has no links and no peers, and the rest is the same.
+
+import type { NodeId } from '@sluice/protocol/ids';
+import { assert } from '../base/assert.ts';
+import type { Logger } from '../base/logger.ts';
+import type { Clock, Timer } from '../io/clock.ts';
+import type { Lane, PeerIdentity, PeerLinks } from '../io/peer-link.ts';
+import type { Random } from '../io/random.ts';
+import type { Message } from '../raft/message.ts';
+import type { RoleChange, SavedState } from '../raft/ready.ts';
+import { type ReplicaId, replicaId } from '../raft/replica-id.ts';
+import { LINK_HEARTBEAT } from './control-lane.ts';
+import type { GroupLog, LogNews } from './group-log.ts';
+import { groupKey, type GroupName } from './group-name.ts';
+import { type GroupLeader, type LeaderListener, LeadersHeard } from './leader-notices.ts';
+import { type MessageEnds, readBulkMessage, readControlFrame } from './message-codec.ts';
+import { Peer } from './peer.ts';
+import type { ReplicaRecords } from './replica-records.ts';
+import {
+  type AppendSource,
+  type GroupHost,
+  ReplicatedLog,
+  type ReplicatedLogOptions,
+  type SnapshotSource,
+} from './replicated-log.ts';
+
+export interface ReplicationOptions {
+  readonly nodeId: NodeId;
+  /** UUID of the data directory. */
+  readonly directory: string;
+  /** Null: a node that has no peers. */
+  readonly links: PeerLinks | null;
+  readonly records: ReplicaRecords;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly logger: Logger;
+  readonly tickMs: number;
+  /** Silence of a peer after which the groups that it leads wake. */
+  readonly electionMs: number;
+}
+
+export interface OpenGroup extends Omit<ReplicatedLogOptions, 'self' | 'host' | 'log'> {
+  readonly log: GroupLog;
+  /** What the log was opened with: from now on its news go to the group. */
+  readonly news?: LogNews;
+}
+
+/** Ticks without anything to say before a leader goes quiet. */
+const QUIET_AFTER_TICKS = 10;
+/** Every leader tells every peer again, for one that lost its memory or came late, after so many ticks. */
+const REPEAT_LEADERS_TICKS = 100;
+
+interface Hosted {
+  readonly group: ReplicatedLog;
+  /** Never quiet, as the metadata group is. */
+  readonly isAwake: boolean;
+  idleTicks: number;
+}
+
+interface Unsaved {
+  readonly group: ReplicatedLog;
+  readonly life: number;
+  readonly version: number;
+}
+
+export class Replication {
+  readonly self: ReplicaId;
+  readonly #options: ReplicationOptions;
+  readonly #groups = new Map<string, Hosted>();
+  readonly #peers = new Map<NodeId, Peer>();
+  readonly #host: GroupHost;
+  readonly #leaders = new LeadersHeard();
+  /** To be settled at the end of this turn. */
+  readonly #touched = new Set<ReplicatedLog>();
+  #isSettleDue = false;
+  /** Saved since the last flush began. */
+  #unsaved: Unsaved[] = [];
+  #isFlushing = false;
+  #timer: Timer | null = null;
+  #repeatTicks = 0;
+  #isClosed = false;
+
+  constructor(options: ReplicationOptions) {
+    this.#options = options;
+    this.self = replicaId(options.nodeId, options.directory);
+    this.#host = {
+      logger: options.logger,
+      fraction: () => options.random.fraction(),
+      wallMs: () => options.clock.wallMs(),
+      save: (group, state) => this.#save(group, state),
+      send: (name, message) => this.#send(name, message),
+      sendAppend: (name, to, source) => this.#sendAppend(name, to, source),
+      sendSnapshot: (name, source) => this.#sendSnapshot(name, source),
+      roleChanged: (group, change) => this.#roleChanged(group, change),
+      touched: group => this.#touch(group),
+    };
+  }
+
+  start(): void {
+    this.#scheduleTick();
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    this.#timer?.cancel();
+    for (const { group } of this.#groups.values()) group.close();
+    for (const peer of this.#peers.values()) peer.close();
+    this.#groups.clear();
+    this.#peers.clear();
+  }
+
+  // ---- Groups
+
+  open({ news, ...options }: OpenGroup & { readonly isAwake?: boolean }): ReplicatedLog {
+    const key = groupKey(options.name);
+    assert(!this.#groups.has(key), `the group ${key} is open`);
+    const group = new ReplicatedLog({ ...options, self: this.self, host: this.#host });
+    this.#groups.set(key, { group, isAwake: options.isAwake ?? false, idleTicks: 0 });
+    news?.attach(group);
+    // There is nobody to wait for.
+    if (group.isAlone) group.campaign();
+    this.#touch(group);
+    return group;
+  }
+
+  group(name: GroupName): ReplicatedLog | null {
+    return this.#groups.get(groupKey(name))?.group ?? null;
+  }
+
+  /** The replica goes; also what is known of who leads the group, when the group itself is gone. */
+  forget(name: GroupName): void {
+    const key = groupKey(name);
+    this.#groups.get(key)?.group.close();
+    this.#groups.delete(key);
+    this.#leaders.forget(name);
+  }
+
+  #touch(group: ReplicatedLog): void {
+    this.#touched.add(group);
+    if (this.#isSettleDue) return;
+    this.#isSettleDue = true;
+    queueMicrotask(this.#settle);
+  }
+
+  readonly #settle = (): void => {
+    this.#isSettleDue = false;
+    // What one group wants can touch another one on the same node only by a turn of its own.
+    for (const group of this.#touched) {
+      this.#touched.delete(group);
+      group.settle();
+    }
+    this.#flushSoon();
+  };
+
+  // ---- Who leads
+
+  /** The latest leader of the group that this node heard of, whether it holds a replica or not. */
+  leaderOf(name: GroupName): GroupLeader | null {
+    return this.#leaders.of(name);
+  }
+
+  /** Called whenever a later leader is heard of, this node among them. Ends with what is returned. */
+  onLeaderChange(listener: LeaderListener): () => void {
+    return this.#leaders.listen(listener);
+  }
+
+  #roleChanged(group: ReplicatedLog, { role, term, leader }: RoleChange): void {
+    if (leader !== null) this.#leaders.heard(group.name, { term, leader });
+    if (role !== 'leader') return;
+    for (const peer of this.#peers.values()) peer.control.announce({ group: group.name, term });
+  }
+
+  #announceAll(peers: Iterable<Peer>): void {
+    for (const peer of peers) {
+      for (const { group } of this.#groups.values()) {
+        if (group.isLeader) peer.control.announce({ group: group.name, term: group.term });
+      }
+    }
+  }
+
+  // ---- Time
+
+  #scheduleTick(): void {
+    const { clock, tickMs } = this.#options;
+    this.#timer = clock.schedule(tickMs, () => {
+      this.#scheduleTick();
+      clock.defer(() => this.#tick());
+    });
+  }
+
+  #tick(): void {
+    if (this.#isClosed) return;
+    const nowMs = this.#options.clock.monotonicMs();
+    for (const peer of this.#peers.values()) {
+      if (peer.judgeSilence(nowMs, this.#options.electionMs)) this.#wakeLedBy(peer.nodeId);
+      peer.control.sendLinkHeartbeat();
+    }
+    for (const hosted of this.#groups.values()) {
+      const { group } = hosted;
+      if (!group.needsTick) continue;
+      group.tick();
+      hosted.idleTicks = !hosted.isAwake && group.mayBeQuiet ? hosted.idleTicks + 1 : 0;
+      if (hosted.idleTicks >= QUIET_AFTER_TICKS) group.goQuiet();
+    }
+    if (++this.#repeatTicks < REPEAT_LEADERS_TICKS) return;
+    this.#repeatTicks = 0;
+    this.#announceAll(this.#peers.values());
+  }
+
+  #wakeLedBy(nodeId: NodeId): void {
+    const prefix = `${nodeId}/`;
+    for (const { group } of this.#groups.values()) {
+      if (group.isQuiet && group.leader?.startsWith(prefix) === true) group.wake();
+    }
+  }
+
+  // ---- The store
+
+  #save(group: ReplicatedLog, state: SavedState): void {
+    this.#options.records.save(group.name, state);
+    this.#unsaved.push({ group, life: group.life, version: state.version });
+  }
+
+  #flushSoon(): void {
+    if (!this.#isFlushing && this.#unsaved.length > 0) void this.#flush();
+  }
+
+  async #flush(): Promise<void> {
+    this.#isFlushing = true;
+    while (this.#unsaved.length > 0) {
+      const saved = this.#unsaved;
+      this.#unsaved = [];
+      try {
+        await this.#options.records.flush();
+      } catch (fault) {
+        // Nothing that waits for the store leaves any more, and the node is about to stop.
+        this.#options.logger.error(
+          { fault: String(fault) },
+          'the store cannot be written: no group takes part any more',
+        );
+        this.close();
+        return;
+      }
+      for (const { group, life, version } of saved) group.stored(life, version);
+    }
+    this.#isFlushing = false;
+  }
+
+  // ---- To the peers
+
+  /** A session to the node is kept from now on. Another address than before replaces it. */
+  addPeer(nodeId: NodeId, address: string): void {
+    const { links, clock } = this.#options;
+    assert(links !== null, 'a node without links has no peers');
+    const known = this.#peers.get(nodeId);
+    if (known?.address === address) return;
+    known?.close();
+    this.#peers.set(nodeId, new Peer(links, { nodeId, address, nowMs: clock.monotonicMs() }));
+    links.open(nodeId, address);
+  }
+
+  removePeer(nodeId: NodeId): void {
+    this.#peers.get(nodeId)?.close();
+    this.#peers.delete(nodeId);
+    this.#options.links?.forget(nodeId);
+  }
+
+  /** The peer that the replica lives on, as long as it answers there: a directory that was wiped is somebody else. */
+  #peerOf(replica: ReplicaId): Peer | null {
+    const slash = replica.indexOf('/');
+    const peer = this.#peers.get(Number(replica.slice(0, slash)) as NodeId);
+    return peer?.identity?.directory === replica.slice(slash + 1) ? peer : null;
+  }
+
+  #send(group: GroupName, message: Message): void {
+    const peer = this.#peerOf(message.to);
+    if (peer === null) return;
+    if (message.kind === 'append') peer.sendProbe(group, message);
+    else peer.control.send({ group, message });
+  }
+
+  #sendAppend(group: GroupName, to: ReplicaId, source: AppendSource): void {
+    const peer = this.#peerOf(to);
+    if (peer === null) source.dropped();
+    else peer.sendAppend(group, source);
+  }
+
+  #sendSnapshot(group: GroupName, source: SnapshotSource): void {
+    const peer = this.#peerOf(source.snapshot.to);
+    if (peer === null) source.ended(false);
+    else peer.sendSnapshot(group, source);
+  }
+
+  // ---- From the peers: for PeerHandlers
+
+  peerUp(identity: PeerIdentity): void {
+    const peer = this.#peers.get(identity.nodeId);
+    if (peer === undefined) return;
+    peer.identity = identity;
+    this.#announceAll([peer]);
+  }
+
+  peerDown({ nodeId }: PeerIdentity): void {
+    this.#peers.get(nodeId)?.down();
+  }
+
+  frame(from: PeerIdentity, lane: Lane, frame: Uint8Array): void {
+    const peer = this.#peers.get(from.nodeId);
+    if (peer === undefined || this.#isClosed) return;
+    if (peer.heard(from, this.#options.clock.monotonicMs())) this.#wakeLedBy(peer.nodeId);
+    const ends: MessageEnds = { from: replicaId(from.nodeId, from.directory), to: this.self };
+    if (lane === 'control') this.#controlFrame(frame, ends);
+    else this.#bulkFrame(peer, frame, ends);
+  }
+
+  #controlFrame(frame: Uint8Array, ends: MessageEnds): void {
+    if (frame.length === LINK_HEARTBEAT.length && frame[0] === LINK_HEARTBEAT[0]) return;
+    const content = readControlFrame(frame, ends);
+    if (content === null) {
+      this.#malformed(ends.from, 'control');
+      return;
+    }
+    for (const { group, term } of content.leaders) this.#leaders.heard(group, { term, leader: ends.from });
+    for (const { group, message } of content.messages) this.#groups.get(groupKey(group))?.group.step(message);
+  }
+
+  #bulkFrame(peer: Peer, frame: Uint8Array, ends: MessageEnds): void {
+    const whole = peer.assemble(frame);
+    if (whole === null) return;
+    const content = readBulkMessage(whole, ends);
+    if (content === null) {
+      this.#malformed(ends.from, 'bulk');
+      return;
+    }
+    const group = this.#groups.get(groupKey(content.group))?.group;
+    if (group === undefined) return;
+    if (content.kind === 'snapshot-state') peer.stateOf(content.group).take(content.part);
+    else if (content.message.kind !== 'snapshot') group.step(content.message);
+    else group.stepSnapshot(content.message, peer.stateOf(content.group).finish(content.message.base));
+  }
+
+  #malformed(peer: ReplicaId, lane: Lane): void {
+    this.#options.logger.error({ peer, lane }, 'a frame of a peer holds no messages: it is dropped');
+  }
+}
