@@ -1,0 +1,74 @@
+// What one seed means: how many nodes, how they are set up, and which troubles they get into. Everything is drawn here and printed with a
+// failure.
+
+import type { SeededRandom } from './random.ts';
+
+export const troubles = [
+  'power',
+  'kill',
+  'cut',
+  'partition',
+  'silent',
+  'noise',
+  'reset',
+  'stall',
+  'full',
+  'sync-fault',
+  'slow-disk',
+  'transfer',
+  'retention',
+] as const;
+
+export type Trouble = (typeof troubles)[number];
+
+export interface GroupPlan {
+  readonly partition: number;
+  /** Nodes that hold a replica; all of them vote. */
+  readonly nodes: readonly number[];
+}
+
+export interface ClusterPlan {
+  readonly nodes: number;
+  readonly groups: readonly GroupPlan[];
+  readonly troubles: readonly Trouble[];
+  readonly troubleEveryMs: number;
+  readonly safetyMs: number;
+  readonly clients: number;
+  readonly clientEveryMs: number;
+  readonly readers: number;
+  readonly segmentBytes: number;
+  /** How far clocks are off, as a part of their rate. */
+  readonly drift: number;
+  readonly tickMs: number;
+  readonly electionTicks: number;
+}
+
+export const drawPlan = (random: SeededRandom, wishes: Partial<ClusterPlan> = {}): ClusterPlan => {
+  const nodes = wishes.nodes ?? random.pick([1, 2, 3, 3, 3, 3, 4, 5, 5]);
+  const all = Array.from({ length: nodes }, (_, index) => index + 1);
+  const groups = Array.from({ length: random.between(1, 3) }, (_, partition) => ({
+    partition,
+    // Nodes without a replica hear of the leader all the same.
+    nodes: random.chance(0.7)
+      ? all
+      : random
+          .shuffled(all)
+          .slice(0, random.between(1, nodes))
+          .sort((a, b) => a - b),
+  }));
+  return {
+    nodes,
+    groups,
+    troubles: troubles.filter(() => random.chance(0.5)),
+    troubleEveryMs: random.pick([300, 1_000, 1_000, 3_000]),
+    safetyMs: random.pick([8_000, 15_000, 25_000]),
+    clients: random.between(1, 4),
+    clientEveryMs: random.pick([10, 40, 150]),
+    readers: random.between(1, 2),
+    segmentBytes: random.pick([2_000, 8_000, 100_000]),
+    drift: random.pick([0, 0.001, 0.05]),
+    tickMs: 50,
+    electionTicks: random.pick([10, 16]),
+    ...wishes,
+  };
+};

@@ -1,0 +1,383 @@
+// A cluster in one process: nodes, the network between them, clients, troubles, and what must hold. Two phases: in the first anything may go
+// wrong; then everything is healed, and all replicas must agree within a bounded time.
+
+import { createHash, type Hash } from 'node:crypto';
+import { nodeId, offset, topicId } from '@sluice/protocol/ids';
+import { type Configuration, configurationOf } from '../../server/raft/configuration.ts';
+import type { RaftSettings } from '../../server/raft/replica.ts';
+import { replicaId } from '../../server/raft/replica-id.ts';
+import type { GroupName } from '../../server/replication/group-name.ts';
+import type { LogSettings } from '../../server/storage/log-settings.ts';
+import { LogHistory } from '../history/log-history.ts';
+import { settingsFor } from '../storage/log-world.ts';
+import { ClusterNode } from './cluster-node.ts';
+import { type ClusterPlan, drawPlan } from './cluster-plan.ts';
+import { usual } from './disk.ts';
+import { GroupTruth } from './group-truth.ts';
+import { SimulatedNetwork } from './network.ts';
+import { SeededRandom } from './random.ts';
+import { Scheduler } from './scheduler.ts';
+import type { ServedGroup } from './served-group.ts';
+import { Troubles } from './troubles.ts';
+import { allEntries } from './watched-log.ts';
+
+export interface ClusterReport {
+  readonly events: number;
+  readonly acknowledged: number;
+  readonly sent: number;
+  readonly committed: number;
+  readonly terms: number;
+  readonly lives: number;
+  readonly cuts: number;
+  readonly installs: number;
+  readonly convergedMs: number;
+  readonly trace: string;
+}
+
+export class SimulationFailure extends Error {
+  override readonly name = 'SimulationFailure';
+}
+
+const TOPIC = topicId('5a5a5a5a-0000-4000-8000-000000000001');
+/** From healing to agreement: several elections, back-offs of links and restarts. */
+const CONVERGE_MS = 30_000;
+const FINAL_WRITE_MS = 10_000;
+const LAST_TRACE_LINES = 40;
+
+interface Reader {
+  readonly name: string;
+  readonly next: Map<number, number>;
+  isBusy: boolean;
+}
+
+export class Cluster {
+  readonly seed: string;
+  readonly plan: ClusterPlan;
+  readonly scheduler: Scheduler;
+  readonly network: SimulatedNetwork;
+  readonly history = new LogHistory();
+  readonly nodes: ClusterNode[] = [];
+  readonly logSettings: LogSettings;
+  readonly raftSettings: RaftSettings;
+  readonly #random: SeededRandom;
+  readonly #truths = new Map<number, GroupTruth>();
+  readonly #hash: Hash = createHash('sha256');
+  readonly #lastLines: string[] = [];
+  readonly #troubles: Troubles;
+  #failure: string | null = null;
+  #events = 0;
+  #names = 0;
+  #isCalm = false;
+
+  constructor(seed: string, wishes: Partial<ClusterPlan> = {}) {
+    this.seed = seed;
+    this.#random = new SeededRandom(seed);
+    this.plan = drawPlan(this.#random.fork('plan'), wishes);
+    this.scheduler = new Scheduler(this.#random.fork('order'));
+    const trace = (line: string): void => this.trace(line);
+    this.network = new SimulatedNetwork({ scheduler: this.scheduler, random: this.#random.fork('network'), trace });
+    this.logSettings = settingsFor({ segmentBytes: this.plan.segmentBytes });
+    this.raftSettings = {
+      electionTicks: this.plan.electionTicks,
+      heartbeatTicks: 2,
+      appendBytesMax: 16 * 1024,
+      inFlightBytesMax: 64 * 1024,
+      uncommittedBytesMax: 256 * 1024,
+      lagTicksMax: 40,
+      mayLoseWrites: false,
+    };
+    for (const { partition } of this.plan.groups) {
+      this.#truths.set(partition, new GroupTruth(`group ${partition}`, what => this.fail(what)));
+    }
+    for (let id = 1; id <= this.plan.nodes; id++) {
+      this.nodes.push(new ClusterNode(this, nodeId(id), this.#random.fork(`node ${id}`)));
+    }
+    this.#troubles = new Troubles(this, this.#random.fork('troubles'));
+  }
+
+  // ---- Names
+
+  nameOf(partition: number): GroupName {
+    return { topicId: TOPIC, partition };
+  }
+
+  truthOf({ partition }: GroupName): GroupTruth {
+    return this.#truths.get(partition)!;
+  }
+
+  firstConfiguration(partition: number): Configuration {
+    const { nodes } = this.plan.groups[partition]!;
+    return configurationOf(nodes.map(id => replicaId(id, this.nodes[id - 1]!.directory)));
+  }
+
+  // ---- Failing
+
+  fail(what: string): void {
+    this.#failure ??= what;
+  }
+
+  trace(line: string): void {
+    const dated = `${this.scheduler.nowMs.toFixed(3)} ${line}`;
+    this.#hash.update(dated);
+    this.#lastLines.push(dated);
+    if (this.#lastLines.length > LAST_TRACE_LINES) this.#lastLines.shift();
+  }
+
+  get lastLines(): readonly string[] {
+    return this.#lastLines;
+  }
+
+  // ---- Running
+
+  async run(): Promise<ClusterReport> {
+    return catchingAll(async failed => {
+      for (const node of this.nodes) await this.#drive(node.found(), failed);
+      for (const node of this.nodes) node.start();
+      this.#startClients();
+      this.#troubles.start();
+      await this.#until(() => this.scheduler.nowMs >= this.plan.safetyMs, failed);
+      const convergedMs = await this.#converge(failed);
+      this.#judge();
+      return this.#report(convergedMs);
+    });
+  }
+
+  async #drive(work: Promise<void>, failed: () => unknown): Promise<void> {
+    let isDone = false;
+    work.then(
+      () => {
+        isDone = true;
+      },
+      (fault: unknown) => this.fail(textOf(fault)),
+    );
+    await this.#until(() => isDone, failed);
+  }
+
+  async #until(condition: () => boolean, failed: () => unknown): Promise<void> {
+    while (!condition()) {
+      if (!(await this.scheduler.step())) throw new SimulationFailure('nothing is left to run');
+      this.#events++;
+      this.#check();
+      const fault = failed();
+      if (fault !== null) throw new SimulationFailure(`thrown: ${textOf(fault)}`);
+      if (this.#failure !== null) throw new SimulationFailure(this.#failure);
+    }
+  }
+
+  /** After every event. */
+  #check(): void {
+    for (const { nodeId: id, life } of this.nodes) {
+      if (life === null) continue;
+      for (const [partition, served] of life.served) {
+        if (served.group.isLeader) this.#truths.get(partition)!.leads(id, served.group.term);
+      }
+    }
+  }
+
+  async #converge(failed: () => unknown): Promise<number> {
+    this.#isCalm = true;
+    this.#troubles.heal();
+    this.trace('healed');
+    const healedMs = this.scheduler.nowMs;
+    const deadlineMs = healedMs + CONVERGE_MS;
+    await this.#until(() => this.#isAgreed() || this.scheduler.nowMs > deadlineMs, failed);
+    if (!this.#isAgreed())
+      throw new SimulationFailure(`no agreement ${CONVERGE_MS} ms after healing: ${this.#picture()}`);
+    const convergedMs = this.scheduler.nowMs - healedMs;
+    // Whoever leads takes a record, wakes who sleeps, and all have it.
+    const before = this.#truths.size;
+    const wanted = new Map([...this.#truths].map(([partition, truth]) => [partition, truth.committed.length]));
+    for (const [partition] of this.#truths) this.#produce('last', partition, this.#leaderOf(partition));
+    const isWritten = (): boolean =>
+      [...this.#truths].every(([partition, truth]) => truth.committed.length > wanted.get(partition)!) &&
+      this.#isAgreed();
+    await this.#until(() => isWritten() || this.scheduler.nowMs > deadlineMs + FINAL_WRITE_MS, failed);
+    if (!isWritten())
+      throw new SimulationFailure(`a last record is not everywhere: ${this.#picture()} (${before} groups)`);
+    for (const node of this.nodes) {
+      for (const [partition, served] of node.life!.served) {
+        await this.#drive(this.#compare(node.nodeId, partition, served), failed);
+      }
+    }
+    return convergedMs;
+  }
+
+  async #compare(node: number, partition: number, { log }: ServedGroup): Promise<void> {
+    const truth = this.#truths.get(partition)!;
+    const { base } = log.inner.shape;
+    const count = truth.committed.length;
+    truth.equals(node, { base, entries: await allEntries(log.inner), count });
+  }
+
+  #leaderOf(partition: number): ServedGroup | null {
+    for (const { life } of this.nodes) {
+      const served = life?.served.get(partition);
+      if (served?.group.isLeader === true) return served;
+    }
+    return null;
+  }
+
+  /** Everybody is up, knows the leader, and has what was committed, which is all there is. */
+  #isAgreed(): boolean {
+    if (this.nodes.some(({ life }) => life === null || !life.isUp)) return false;
+    return this.plan.groups.every(({ partition, nodes }) => {
+      const leader = this.#leaderOf(partition);
+      if (leader === null) return false;
+      const { term } = leader.group;
+      const truth = this.#truths.get(partition)!;
+      const isKnown = this.nodes.every(
+        ({ life }) => life!.replication!.leaderOf(this.nameOf(partition))?.term === term,
+      );
+      return isKnown && nodes.every(id => truth.isWhole(id));
+    });
+  }
+
+  #picture(): string {
+    return this.nodes
+      .map(({ nodeId: id, life }) => {
+        const groups = [...(life?.served ?? [])].map(([partition, { group, log }]) => {
+          const { role, term, commit } = group;
+          const known = life?.replication?.leaderOf(this.nameOf(partition));
+          return `${partition}: ${role} ${term}, commit ${commit.epoch}/${commit.offset}, end ${log.inner.end.epoch}/${log.endOffset}, ${log.state}, ${group.condition.kind}${group.isQuiet ? ', quiet' : ''}, knows ${known?.leader.slice(0, 1)} in ${known?.term}`;
+        });
+        return `\n  node ${id} ${life === null ? 'down' : life.isUp ? 'up' : 'starting'} ${groups.join('; ')}`;
+      })
+      .join('');
+  }
+
+  #judge(): void {
+    for (const [partition, truth] of this.#truths) {
+      const records = truth.committed.flatMap(({ baseOffset, values }) =>
+        values.map((value, index) => ({ offset: baseOffset + index, value })),
+      );
+      this.history.seek('end', String(partition));
+      this.history.poll('end', String(partition), records);
+    }
+    const [first] = this.history.anomalies();
+    if (first !== undefined)
+      throw new SimulationFailure(`${first.name} in partition ${first.partition}: ${first.detail}`);
+  }
+
+  #report(convergedMs: number): ClusterReport {
+    const sum = (of: (truth: GroupTruth) => number): number =>
+      [...this.#truths.values()].reduce((total, truth) => total + of(truth), 0);
+    const logs = this.nodes.flatMap(({ life }) => [...(life?.served.values() ?? [])].map(({ log }) => log));
+    return {
+      events: this.#events,
+      acknowledged: this.history.acknowledgedCount,
+      sent: this.history.sendCount,
+      committed: sum(truth => truth.committed.length),
+      terms: sum(truth => truth.terms),
+      lives: this.nodes.reduce((total, node) => total + node.lives - 1, 0),
+      cuts: logs.reduce((total, log) => total + log.cuts, 0),
+      installs: logs.reduce((total, log) => total + log.installs, 0),
+      convergedMs,
+      trace: this.#hash.digest('hex'),
+    };
+  }
+
+  // ---- Clients
+
+  #startClients(): void {
+    const random = this.#random.fork('clients');
+    for (let client = 0; client < this.plan.clients; client++) {
+      this.#every(random, () => this.#clientTurn(`client ${client}`, random));
+    }
+    for (let each = 0; each < this.plan.readers; each++) {
+      const reader: Reader = { name: `reader ${each}`, next: new Map(), isBusy: false };
+      this.#every(random, () => void this.#readerTurn(reader, random));
+    }
+  }
+
+  #every(random: SeededRandom, turn: () => void): void {
+    this.scheduler.after(this.plan.clientEveryMs * 2 * random.fraction(), () => {
+      if (this.#isCalm) return;
+      turn();
+      this.#every(random, turn);
+    });
+  }
+
+  /** Asks any node who leads, and mostly believes it. */
+  #clientTurn(process: string, random: SeededRandom): void {
+    const { partition } = random.pick(this.plan.groups);
+    const asked = random.pick(this.nodes);
+    const leader = asked.life?.replication?.leaderOf(this.nameOf(partition)) ?? null;
+    const id = leader === null || random.chance(0.05) ? asked.nodeId : Number(leader.leader.split('/')[0]);
+    const life = this.nodes[id - 1]?.life ?? null;
+    if (life === null || life.stall.isStalled || !life.isUp) return;
+    const served = life.served.get(partition) ?? null;
+    for (let more = random.pick([1, 1, 1, 3]); more > 0; more--)
+      this.#produce(process, partition, served, random.between(1, 3));
+  }
+
+  #produce(process: string, _partition: number, served: ServedGroup | null, count = 1): void {
+    served?.produce(process, { name: `r${this.#names++}`, count });
+  }
+
+  async #readerTurn(reader: Reader, random: SeededRandom): Promise<void> {
+    const { partition } = random.pick(this.plan.groups);
+    const { life } = random.pick(this.nodes);
+    const served = life?.served.get(partition);
+    if (served === undefined || reader.isBusy || life!.stall.isStalled) return;
+    const key = String(partition);
+    const from = reader.next.get(partition) ?? 0;
+    // A life may end meanwhile, and then nobody answers.
+    const isThere = this.#busyWhile(reader);
+    const records = await served.read(from);
+    isThere();
+    if (records === null) {
+      this.history.seek(reader.name, key);
+      reader.next.set(partition, Math.max(from, served.log.startOffset));
+    } else if (records.length > 0) {
+      this.history.poll(reader.name, key, records);
+      reader.next.set(partition, records.at(-1)!.offset + 1);
+    }
+  }
+
+  #busyWhile(reader: Reader): () => void {
+    reader.isBusy = true;
+    const free = (): void => {
+      reader.isBusy = false;
+    };
+    this.scheduler.after(1_000, free);
+    return free;
+  }
+
+  /** Room for what `Troubles` changes. */
+  calmDisks(): void {
+    for (const { disk } of this.nodes) {
+      disk.judge = () => usual;
+      disk.capacityBytes = Number.MAX_SAFE_INTEGER;
+    }
+  }
+
+  retain(served: ServedGroup, part: number): void {
+    const { group, log } = served;
+    const to = Math.floor(log.startOffset + (group.commit.offset - log.startOffset) * part);
+    group
+      .advanceStart(offset(to))
+      .catch((fault: unknown) => this.fail(`the log start could not be moved: ${String(fault)}`));
+  }
+}
+
+const textOf = (fault: unknown): string =>
+  fault instanceof Error ? (fault.stack ?? fault.message) : JSON.stringify(fault);
+
+/** What nobody catches in the code under test fails the seed, not the process. */
+const catchingAll = async <T>(work: (failed: () => unknown) => Promise<T>): Promise<T> => {
+  let thrown: unknown = null;
+  const note = (fault: unknown): void => {
+    thrown ??= fault ?? 'nothing was thrown, yet it was';
+  };
+  const events = ['unhandledRejection', 'uncaughtException'] as const;
+  const before = events.map(event => process.listeners(event as 'uncaughtException'));
+  for (const event of events) process.removeAllListeners(event).on(event, note);
+  try {
+    return await work(() => thrown);
+  } finally {
+    for (const [index, event] of events.entries()) {
+      process.removeAllListeners(event);
+      for (const listener of before[index]!) process.on(event, listener);
+    }
+  }
+};

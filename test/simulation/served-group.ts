@@ -1,0 +1,141 @@
+// A group on one life of a node, as the broker above would serve it, made as small as it can be: appends are acknowledged when they are
+// committed, readers get what is committed.
+
+import { type NodeId, offset } from '@sluice/protocol/ids';
+import { comparePositions, type Position } from '../../server/base/position.ts';
+import type {
+  GroupListener,
+  ProgressView,
+  ReplicatedLog,
+  RoleChange,
+} from '../../server/replication/replicated-log.ts';
+import type { OpenSend, ReadRecord } from '../history/log-history.ts';
+import { makeBatch, recordsOf } from '../storage/batches.ts';
+import type { Cluster } from './cluster.ts';
+import type { GroupTruth } from './group-truth.ts';
+import type { WatchedLog } from './watched-log.ts';
+
+interface Parked {
+  readonly end: Position;
+  readonly baseOffset: number;
+  readonly sends: readonly OpenSend[];
+}
+
+export interface ServedGroupOptions {
+  readonly cluster: Cluster;
+  readonly nodeId: NodeId;
+  readonly partition: number;
+  readonly log: WatchedLog;
+  readonly truth: GroupTruth;
+}
+
+const READ_BYTES = 4_096;
+const VALUE_BYTES = 40;
+
+export class ServedGroup implements GroupListener {
+  readonly #options: ServedGroupOptions;
+  readonly log: WatchedLog;
+  #group: ReplicatedLog | null = null;
+  #parked: Parked[] = [];
+  #commit: Position | null = null;
+  #isOver = false;
+
+  constructor(options: ServedGroupOptions) {
+    this.#options = options;
+    this.log = options.log;
+  }
+
+  attach(group: ReplicatedLog): void {
+    this.#group = group;
+  }
+
+  get group(): ReplicatedLog {
+    if (this.#group === null) throw new Error('the group is not open');
+    return this.#group;
+  }
+
+  /** The process is gone: nobody is answered any more. */
+  end(): void {
+    this.#isOver = true;
+    this.#parked = [];
+  }
+
+  // ---- Clients
+
+  produce(process: string, names: { readonly name: string; readonly count: number }): void {
+    const { cluster, partition } = this.#options;
+    const batch = makeBatch({
+      count: names.count,
+      name: names.name,
+      valueBytes: VALUE_BYTES,
+      timestamp: Math.floor(cluster.scheduler.nowMs),
+    });
+    const sends = recordsOf(batch).map(({ value }) =>
+      cluster.history.send(process, { partition: String(partition), value }),
+    );
+    const outcome = this.group.propose([batch]);
+    if (!outcome.ok) {
+      for (const send of sends) send.refuse();
+      return;
+    }
+    const { epoch, baseOffset, endOffset } = outcome;
+    this.#parked.push({ end: { epoch, offset: endOffset }, baseOffset, sends });
+  }
+
+  /** What is committed from an offset on; null where the log begins later. */
+  async read(from: number): Promise<readonly ReadRecord[] | null> {
+    if (from < this.log.startOffset) return null;
+    const endMax = Math.min(this.#commit?.offset ?? 0, this.log.durable.offset);
+    if (from >= endMax) return [];
+    const read = await this.log.inner.read(offset(from), { endMax: offset(endMax), bytesMax: READ_BYTES });
+    if (read.kind === 'below-start') return null;
+    if (read.kind !== 'batches') return [];
+    return read.batches
+      .flatMap(batch => recordsOf(batch))
+      .filter(record => record.offset >= from && record.value !== '');
+  }
+
+  // ---- News
+
+  committed(position: Position): void {
+    if (this.#isOver) return;
+    const { truth, nodeId, cluster } = this.#options;
+    cluster.trace(`${nodeId} commits ${truth.name} ${position.epoch}/${position.offset}`);
+    if (this.#commit !== null && comparePositions(position, this.#commit) <= 0) {
+      cluster.fail(`${truth.name}: node ${nodeId} commits ${position.offset} after ${this.#commit.offset}`);
+    }
+    this.#commit = position;
+    truth.commits(nodeId, position);
+    const { configuration, isLeader } = this.group;
+    if (isLeader && configuration.outgoing.size === 0) {
+      truth.ledCommit(
+        nodeId,
+        position,
+        [...configuration.voters].map(voter => Number(voter.split('/')[0])),
+      );
+    }
+    while (this.#parked[0] !== undefined && comparePositions(this.#parked[0].end, position) <= 0) {
+      const { end, baseOffset, sends } = this.#parked.shift()!;
+      truth.acknowledged(end, baseOffset);
+      for (const [index, send] of sends.entries()) send.acknowledge(baseOffset + index);
+    }
+  }
+
+  roleChanged({ role, term }: RoleChange): void {
+    const { truth, nodeId, cluster } = this.#options;
+    cluster.trace(`${nodeId} ${role} ${truth.name} ${term}`);
+    if (role === 'leader') truth.leads(nodeId, term);
+  }
+
+  leadershipLost(): void {
+    // Their outcome stays unknown.
+    this.#parked = [];
+  }
+
+  progressed(_view: ProgressView): void {}
+  readsConfirmed(): void {}
+  readsLost(): void {}
+  superseded(): void {
+    this.#options.cluster.fail('nobody forced an election');
+  }
+}

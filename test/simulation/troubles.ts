@@ -1,0 +1,162 @@
+// What goes wrong in a simulated cluster, drawn one after another from those that the plan allows.
+
+import type { Cluster } from './cluster.ts';
+import type { ClusterNode } from './cluster-node.ts';
+import type { Trouble } from './cluster-plan.ts';
+import { usual } from './disk.ts';
+import { calm } from './network-settings.ts';
+import type { SeededRandom } from './random.ts';
+
+export class Troubles {
+  readonly #cluster: Cluster;
+  readonly #random: SeededRandom;
+  #isOver = false;
+
+  constructor(cluster: Cluster, random: SeededRandom) {
+    this.#cluster = cluster;
+    this.#random = random;
+  }
+
+  start(): void {
+    const { plan, scheduler } = this.#cluster;
+    this.#superviseSoon();
+    if (plan.troubles.length === 0) return;
+    scheduler.after(plan.troubleEveryMs * 2 * this.#random.fraction(), () => {
+      if (this.#isOver) return;
+      this.#make(this.#random.pick(plan.troubles));
+      this.start();
+    });
+  }
+
+  /** A log that failed is looked after by whoever runs the node. */
+  #superviseSoon(): void {
+    this.#cluster.scheduler.after(3_000, () => {
+      for (const node of this.#cluster.nodes) node.restartWhereFailed();
+    });
+  }
+
+  /** From now on nothing goes wrong any more. */
+  heal(): void {
+    this.#isOver = true;
+    const { network, nodes } = this.#cluster;
+    network.heal();
+    network.settings = calm;
+    this.#cluster.calmDisks();
+    for (const node of nodes) {
+      node.life?.stall.end();
+      if (node.life === null) node.start();
+    }
+    this.#superviseSoon();
+  }
+
+  #make(trouble: Trouble): void {
+    const { network, scheduler, nodes } = this.#cluster;
+    const random = this.#random;
+    const node = random.pick(nodes);
+    const other = random.pick(nodes);
+    this.#cluster.trace(`trouble ${trouble} ${node.nodeId} ${other.nodeId}`);
+    switch (trouble) {
+      case 'power':
+      case 'kill':
+        this.#crash(trouble);
+        return;
+      case 'cut':
+        network.cut(node.nodeId, other.nodeId);
+        this.#healLater(node.nodeId, other.nodeId);
+        return;
+      case 'silent':
+        network.cut(node.nodeId, other.nodeId, 'silent');
+        this.#healLater(node.nodeId, other.nodeId);
+        return;
+      case 'partition': {
+        const sides = random.shuffled(nodes.map(each => each.nodeId));
+        const at = random.between(0, sides.length);
+        network.partition(sides.slice(0, at), sides.slice(at));
+        scheduler.after(random.between(200, 6_000), () => network.heal());
+        return;
+      }
+      case 'noise':
+        network.settings = {
+          ...calm,
+          delayMsMax: random.pick([1, 5, 100]),
+          breakChance: random.pick([0, 0, 0.01]),
+          loseChance: random.pick([0, 0.01, 0.2]),
+          repeatChance: random.pick([0, 0.01, 0.2]),
+          reorderChance: random.pick([0, 0.01, 0.2]),
+        };
+        return;
+      case 'reset':
+        network.breakSessions(node.nodeId, other.nodeId);
+        return;
+      case 'stall':
+        node.stall(random.pick([20, 300, 1_500, 4_000]));
+        return;
+      case 'full':
+        this.#fill(node);
+        return;
+      case 'sync-fault':
+        this.#failSync(node);
+        return;
+      case 'slow-disk':
+        this.#slowDown(node);
+        return;
+      case 'transfer':
+      case 'retention':
+        this.#operate(trouble);
+    }
+  }
+
+  /** One node, or now and then all of them. */
+  #crash(how: 'power' | 'kill'): void {
+    const { nodes, scheduler } = this.#cluster;
+    const random = this.#random;
+    const hit = random.chance(0.1) ? nodes : [random.pick(nodes)];
+    for (const node of hit) {
+      node.end(how);
+      scheduler.after(random.pick([10, 300, 2_000, 5_000]), () => {
+        if (node.life === null) node.start();
+      });
+    }
+  }
+
+  #healLater(from: number, to: number): void {
+    const { network, scheduler } = this.#cluster;
+    scheduler.after(this.#random.between(100, 6_000), () => network.heal(from, to));
+  }
+
+  #fill({ disk }: ClusterNode): void {
+    disk.capacityBytes = disk.usedBytes() + this.#random.pick([0, 5_000, 50_000]);
+    this.#cluster.scheduler.after(this.#random.between(300, 5_000), () => {
+      disk.capacityBytes = Number.MAX_SAFE_INTEGER;
+    });
+  }
+
+  /** The next sync of a log, or rarely of the store. */
+  #failSync({ disk }: ClusterNode): void {
+    const isStore = this.#random.chance(0.2);
+    disk.judge = call => {
+      if (call.kind !== 'sync' || call.path.includes('store-') !== isStore) return usual;
+      disk.judge = () => usual;
+      return { kind: 'fault', fault: 'failed' };
+    };
+  }
+
+  #slowDown({ disk }: ClusterNode): void {
+    const random = this.#random;
+    disk.judge = call => (call.kind === 'sync' ? { kind: 'slow', delayMs: random.between(1, 200) } : usual);
+    this.#cluster.scheduler.after(random.between(300, 4_000), () => {
+      disk.judge = () => usual;
+    });
+  }
+
+  #operate(what: 'transfer' | 'retention'): void {
+    const random = this.#random;
+    const leaders = this.#cluster.nodes.flatMap(({ life }) =>
+      life === null || life.stall.isStalled ? [] : [...life.served.values()].filter(served => served.group.isLeader),
+    );
+    if (leaders.length === 0) return;
+    const served = random.pick(leaders);
+    if (what === 'retention') this.#cluster.retain(served, random.fraction());
+    else served.group.transfer(random.pick([...served.group.configuration.voters]));
+  }
+}

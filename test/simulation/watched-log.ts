@@ -1,0 +1,163 @@
+// A partition's log that is looked at: everything that is done to it goes to the real one, and what it then should hold is noted for the
+// truth (group-truth.ts).
+
+import type { LeaderEpoch, Offset } from '@sluice/protocol/ids';
+import { comparePositions, earlier, isSame, type Position, type StoredShape } from '../../server/base/position.ts';
+import type { ReplicaCondition } from '../../server/base/replica-condition.ts';
+import type { GroupLog } from '../../server/replication/group-log.ts';
+import type { DamagedRange } from '../../server/storage/damage.ts';
+import type { FollowOutcome } from '../../server/storage/log-reader.ts';
+import type { AppendOutcome, LogListener, LogState, PartitionLog } from '../../server/storage/partition-log.ts';
+import { entryOf, firstBehind, type GroupTruth, type LogEntry, type Promised } from './group-truth.ts';
+
+const READ_BYTES = 256 * 1024;
+
+export class WatchedLog implements GroupLog {
+  readonly #truth: GroupTruth;
+  readonly #node: number;
+  #inner: PartitionLog | null = null;
+  #state: Promised | null = null;
+  cuts = 0;
+  installs = 0;
+  /** What the real log is opened with. */
+  readonly listener: LogListener;
+
+  constructor(truth: GroupTruth, node: number, forward: LogListener) {
+    this.#truth = truth;
+    this.#node = node;
+    this.listener = {
+      durable: notice => {
+        if (this.#state !== null && notice.generation === this.inner.generation) this.#state.durable = notice.position;
+        forward.durable(notice);
+      },
+      dropped: (state, endOffset) => {
+        if (this.#state !== null) this.#shorten(this.inner.end);
+        forward.dropped(state, endOffset);
+      },
+    };
+  }
+
+  get inner(): PartitionLog {
+    if (this.#inner === null) throw new Error('the log is not open');
+    return this.#inner;
+  }
+
+  get #promised(): Promised {
+    if (this.#state === null) throw new Error('the log is not open');
+    return this.#state;
+  }
+
+  /** The log was opened: reads all of it and holds it against what its disk promised. */
+  async begin(inner: PartitionLog, record: Promised['record']): Promise<void> {
+    const { base } = inner.shape;
+    const entries = await allEntries(inner);
+    this.#truth.recordFound(this.#node, record);
+    this.#truth.reopened(this.#node, base, entries);
+    this.#inner = inner;
+    this.#state = { base, entries, durable: inner.durable, compared: base, record };
+    this.#truth.promised.set(this.#node, this.#state);
+  }
+
+  get state(): LogState {
+    return this.inner.state;
+  }
+  get startOffset(): Offset {
+    return this.inner.startOffset;
+  }
+  get endOffset(): Offset {
+    return this.inner.endOffset;
+  }
+  get durable(): Position {
+    return this.inner.durable;
+  }
+  get queuedBytes(): number {
+    return this.inner.queuedBytes;
+  }
+  get shape(): StoredShape {
+    return this.inner.shape;
+  }
+  get condition(): ReplicaCondition {
+    return this.inner.condition;
+  }
+  get damagedRanges(): readonly DamagedRange[] {
+    return this.inner.damagedRanges;
+  }
+
+  append(batches: readonly Uint8Array[], epoch: LeaderEpoch): AppendOutcome {
+    const outcome = this.inner.append(batches, epoch);
+    if (outcome.ok) this.#note(batches);
+    return outcome;
+  }
+
+  appendEpochStart(epoch: LeaderEpoch): AppendOutcome {
+    const outcome = this.inner.appendEpochStart(epoch);
+    const { endOffset } = this.inner;
+    const position = { epoch, offset: endOffset };
+    if (outcome.ok) {
+      this.#promised.entries.push({ position, baseOffset: endOffset, checksum: 0, kind: 'epoch-start', values: [] });
+    }
+    return outcome;
+  }
+
+  appendReplicated(batches: readonly Uint8Array[]): AppendOutcome {
+    const outcome = this.inner.appendReplicated(batches);
+    if (outcome.ok) this.#note(batches);
+    return outcome;
+  }
+
+  #note(batches: readonly Uint8Array[]): void {
+    for (const batch of batches) this.#promised.entries.push(entryOf(batch));
+  }
+
+  cut(to: Position): Promise<void> {
+    this.cuts++;
+    this.#truth.cuts(this.#node, this.#promised.entries.slice(firstBehind(this.#promised.entries, to)));
+    // A crash may leave what is cut, or not.
+    this.#shorten(to);
+    return this.inner.cut(to);
+  }
+
+  #shorten(to: Position): void {
+    const state = this.#promised;
+    state.entries.length = firstBehind(state.entries, to);
+    if (state.durable !== null) state.durable = earlier(state.durable, to);
+  }
+
+  async install(base: Position): Promise<void> {
+    this.installs++;
+    const state = this.#promised;
+    state.entries = [];
+    state.base = base;
+    state.durable = null;
+    await this.inner.install(base);
+  }
+
+  async advanceStart(start: Offset): Promise<void> {
+    await this.inner.advanceStart(start);
+    const { base } = this.inner.shape;
+    const state = this.#promised;
+    if (comparePositions(state.base, base) >= 0) return;
+    state.entries.splice(0, firstBehind(state.entries, base));
+    state.base = base;
+  }
+
+  readAfter(position: Position, limits: { readonly bytesMax: number }): Promise<FollowOutcome> {
+    return this.inner.readAfter(position, limits);
+  }
+}
+
+/** Everything that the log holds, by reads as a follower's. */
+export const allEntries = async (log: PartitionLog): Promise<LogEntry[]> => {
+  const entries: LogEntry[] = [];
+  const { base } = log.shape;
+  const { end } = log;
+  let at = base;
+  while (!isSame(at, end)) {
+    const read = await log.readAfter(at, { bytesMax: READ_BYTES });
+    if (read.kind !== 'batches' || read.batches.length === 0)
+      throw new Error(`a log cannot be read: ${JSON.stringify(read)}`);
+    for (const batch of read.batches) entries.push(entryOf(batch));
+    at = entries.at(-1)!.position;
+  }
+  return entries;
+};
