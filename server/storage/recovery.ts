@@ -150,6 +150,9 @@ class Recovery {
       await this.#removeBelow(segments);
     }
     if (segments.length > 0 && segments.at(-1)!.indexes === null) segments.push(new Segment(directory, endOffset));
+    // So is the start of an epoch that was acknowledged. An end of an earlier epoch would give the vote to who lacks it.
+    const acknowledged = this.#point?.leaderEpoch ?? 0;
+    if (acknowledged > this.#epochs.latest) this.#epochs.start(acknowledged, endOffset);
     await this.#saveEpochs(segments);
     return {
       segments,

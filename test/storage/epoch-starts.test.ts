@@ -204,6 +204,19 @@ describe('an epoch start', () => {
     expect((await world.readFrom(0)).stop).toBeNull();
   });
 
+  test('that is lost with its segments and the checkpoint still counts as acknowledged, over any number of starts', async () => {
+    const world = await worldOf('claims', 300);
+    await world.close();
+    for (const file of world.files('.log').slice(1)) world.disk.erase(`${PARTITION}/${file}`);
+    world.disk.erase(CHECKPOINT);
+    for (let life = 0; life < 3; life++) {
+      const log = await world.open();
+      expect(log.condition).toMatchObject({ kind: 'faulty', claims: { epoch: 6, offset: 8 } });
+      expect(log.end).toEqual({ epoch: 6, offset: 8 });
+      await world.close();
+    }
+  });
+
   test.each([
     ['missing', (world: LogWorld) => world.disk.erase(CHECKPOINT)],
     ['older', (world: LogWorld) => world.disk.plant(CHECKPOINT, Buffer.from('0\n1\n2 4\n'))],
