@@ -231,15 +231,17 @@ describe('the epoch map', () => {
     expect(dense.holds(positionAt(epoch, at), offset(40))).toBe(held);
   });
 
-  test.each<[number, number, number, number]>([
-    [0, 5, 0, 5],
-    [0, 10, 3, 10],
-    [3, 20, 4, 20],
-    [4, 20, 5, 20],
-    [5, 20, 5, 20],
-    [7, 35, 7, 35],
-  ])('behind %i/%i comes a batch of epoch %i at %i', (epoch, at, nextEpoch, baseOffset) => {
-    expect(dense.after(positionAt(epoch, at))).toEqual({ epoch: nextEpoch, baseOffset });
+  test.each<[number, number, string, number, number]>([
+    [0, 5, 'a batch', 0, 5],
+    [0, 10, 'the start', 3, 10],
+    [3, 10, 'a batch', 3, 10],
+    [3, 20, 'the start', 4, 20],
+    [4, 20, 'the start', 5, 20],
+    [5, 20, 'a batch', 5, 20],
+    [7, 35, 'a batch', 7, 35],
+  ])('behind %i/%i comes %s of epoch %i at %i', (epoch, at, what, nextEpoch, baseOffset) => {
+    const next = { epoch: nextEpoch, baseOffset, isStart: what === 'the start' };
+    expect(dense.after(positionAt(epoch, at))).toEqual(next);
   });
 
   test('takes no start that does not rise', () => {
