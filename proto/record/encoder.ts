@@ -52,6 +52,18 @@ export interface RecordInput {
   readonly timestamp: number;
 }
 
+/** A record whose key and value lie in bytes already; a start below 0 is null. It has no headers. */
+export interface RecordSpans {
+  readonly keyBytes: Uint8Array;
+  readonly keyStart: number;
+  readonly keyEnd: number;
+  readonly valueBytes: Uint8Array;
+  readonly valueStart: number;
+  readonly valueEnd: number;
+  /** Milliseconds since 1970. */
+  readonly timestamp: number;
+}
+
 /** What an idempotent producer signs a batch with. */
 export interface ProducerStamp {
   readonly id: number;
@@ -78,6 +90,8 @@ const UTF8_BYTES_PER_UNIT = 3;
 const LOOPED_TEXT_UNITS = 24;
 /** Up to here a loop over the bytes is quicker than TypedArray.set. */
 const LOOPED_COPY_BYTES = 24;
+/** The same where a view would have to be made for it. */
+const LOOPED_SPAN_BYTES = 256;
 /** Up to here an upper bound of a string's bytes is the multiple; longer ones are measured. */
 const UNMEASURED_TEXT_UNITS = 64;
 /** Sequences are int32 and wrap to zero. */
@@ -127,24 +141,18 @@ export class BatchBuilder {
 
   /** Answers the bytes that this record takes, uncompressed. */
   append(record: RecordInput): number {
-    const { timestamp } = record;
-    if (this.count === 0) {
-      if (!Number.isSafeInteger(timestamp)) throw new RangeError(`timestamp ${timestamp} is no safe integer`);
-      this.baseTimestamp = timestamp;
-      this.maxTimestamp = timestamp;
-    }
-    const timestampDelta = timestamp - this.baseTimestamp;
-    if (!Number.isSafeInteger(timestampDelta) || !Number.isSafeInteger(timestamp)) {
-      throw new RangeError(`timestamp ${timestamp} is too far from ${this.baseTimestamp}`);
-    }
-    const start = this.length;
-    this.makeRoom(start + writableBytes(record));
+    const timestampDelta = this.timestampDelta(record.timestamp);
+    this.makeRoom(this.length + writableBytes(record));
     let end = this.expectsAscii ? this.writeAsAscii(record, timestampDelta) : -1;
     if (end < 0) end = this.writeMeasured(record, timestampDelta);
-    this.length = end;
-    this.count++;
-    if (timestamp > this.maxTimestamp) this.maxTimestamp = timestamp;
-    return this.length - start;
+    return this.appended(end, record.timestamp);
+  }
+
+  /** The same for a record that lies in bytes: they are copied as they are. */
+  appendSpans(record: RecordSpans): number {
+    const timestampDelta = this.timestampDelta(record.timestamp);
+    this.makeRoom(this.length + spansBytesMax(record));
+    return this.appended(this.writeSpans(record, timestampDelta), record.timestamp);
   }
 
   /** An upper bound of byteLength after append(record), a few bytes (for short strings: up to 128 each) too high. */
@@ -156,6 +164,11 @@ export class BatchBuilder {
       }
     }
     return bytes;
+  }
+
+  /** The same for appendSpans. */
+  estimatedBytesWithSpans(record: RecordSpans): number {
+    return this.length + spansBytesMax(record);
   }
 
   /** Who signs the batch in the making; Kafka's producers decide that only when a batch is about to be sent. */
@@ -241,6 +254,51 @@ export class BatchBuilder {
     this.buffer = larger;
   }
 
+  /** Nothing changes when the timestamp is refused. */
+  private timestampDelta(timestamp: number): number {
+    if (this.count === 0) {
+      if (!Number.isSafeInteger(timestamp)) throw new RangeError(`timestamp ${timestamp} is no safe integer`);
+      this.baseTimestamp = timestamp;
+      this.maxTimestamp = timestamp;
+    }
+    const delta = timestamp - this.baseTimestamp;
+    if (!Number.isSafeInteger(delta) || !Number.isSafeInteger(timestamp)) {
+      throw new RangeError(`timestamp ${timestamp} is too far from ${this.baseTimestamp}`);
+    }
+    return delta;
+  }
+
+  /** Counts the record that was written up to `end`. */
+  private appended(end: number, timestamp: number): number {
+    const bytes = end - this.length;
+    this.length = end;
+    this.count++;
+    if (timestamp > this.maxTimestamp) this.maxTimestamp = timestamp;
+    return bytes;
+  }
+
+  private writeSpans(record: RecordSpans, timestampDelta: number): number {
+    const { keyBytes, keyStart, keyEnd, valueBytes, valueStart, valueEnd } = record;
+    const { buffer, count } = this;
+    const keyLength = keyStart < 0 ? -1 : keyEnd - keyStart;
+    const valueLength = valueStart < 0 ? -1 : valueEnd - valueStart;
+    let body = 1 + varlongBytes(timestampDelta) + varintBytes(count) + 1;
+    body += varintBytes(keyLength) + varintBytes(valueLength);
+    if (keyLength > 0) body += keyLength;
+    if (valueLength > 0) body += valueLength;
+
+    let at = writeVarint(buffer, this.length, body);
+    buffer[at++] = 0;
+    at = writeVarlong(buffer, at, timestampDelta);
+    at = writeVarint(buffer, at, count);
+    at = writeVarint(buffer, at, keyLength);
+    if (keyLength > 0) at = this.copyIn(at, keyBytes, keyStart, keyEnd);
+    at = writeVarint(buffer, at, valueLength);
+    if (valueLength > 0) at = this.copyIn(at, valueBytes, valueStart, valueEnd);
+    buffer[at++] = 0;
+    return at;
+  }
+
   /** Answers where the record ends, or -1 when a string was not ASCII and the lengths before it are wrong. */
   private writeAsAscii(record: RecordInput, timestampDelta: number): number {
     const { key, value, headers } = record;
@@ -273,6 +331,15 @@ export class BatchBuilder {
       if (header.value !== null && (at = put(buffer, at, header.value)) < 0) return -1;
     }
     return at;
+  }
+
+  /** A slice of other bytes, with no view made of it where a loop is as quick. Answers where it ends. */
+  private copyIn(at: number, bytes: Uint8Array, start: number, end: number): number {
+    const { buffer } = this;
+    const length = end - start;
+    if (length > LOOPED_SPAN_BYTES) buffer.set(bytes.subarray(start, end), at);
+    else for (let index = 0; index < length; index++) buffer[at + index] = bytes[start + index]!;
+    return at + length;
   }
 
   private writeMeasured(record: RecordInput, timestampDelta: number): number {
@@ -371,6 +438,13 @@ function writableBytes(record: RecordInput): number {
     }
   }
   return bytes;
+}
+
+function spansBytesMax(record: RecordSpans): number {
+  const { keyStart, keyEnd, valueStart, valueEnd } = record;
+  const keyLength = keyStart < 0 ? 0 : keyEnd - keyStart;
+  const valueLength = valueStart < 0 ? 0 : valueEnd - valueStart;
+  return RECORD_OVERHEAD_BYTES_MAX + keyLength + valueLength;
 }
 
 function fieldRoom(field: Uint8Array | string | null): number {

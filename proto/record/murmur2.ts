@@ -6,19 +6,18 @@
 const SEED = 0x9747b28c;
 const MULTIPLIER = 0x5bd1e995;
 
-/** A signed 32-bit hash. */
-export function murmur2(bytes: Uint8Array): number {
-  const length = bytes.length;
-  let hash = SEED ^ length;
-  let at = 0;
-  for (const wholeEnd = length - 3; at < wholeEnd; at += 4) {
+/** A signed 32-bit hash of the bytes from `start` up to `end`. */
+export function murmur2(bytes: Uint8Array, start = 0, end = bytes.length): number {
+  let hash = SEED ^ (end - start);
+  let at = start;
+  for (const wholeEnd = end - 3; at < wholeEnd; at += 4) {
     let word = bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24);
     word = Math.imul(word, MULTIPLIER);
     word ^= word >>> 24;
     word = Math.imul(word, MULTIPLIER);
     hash = Math.imul(hash, MULTIPLIER) ^ word;
   }
-  const left = length - at;
+  const left = end - at;
   if (left === 3) hash ^= bytes[at + 2]! << 16;
   if (left >= 2) hash ^= bytes[at + 1]! << 8;
   if (left >= 1) hash = Math.imul(hash ^ bytes[at]!, MULTIPLIER);

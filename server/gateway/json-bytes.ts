@@ -1,4 +1,4 @@
-// Judges stored bytes: are they JSON, and may they be spliced into an answer as they are?
+// Looks at bytes as JSON without parsing them: where a value ends, and whether stored bytes may be spliced into an answer.
 //
 //   not-json     not JSON text (RFC 8259), or not UTF-8
 //   null         the bare text null, which would look like a tombstone
@@ -14,119 +14,154 @@ export type JsonVerdict = 'not-json' | 'null' | 'json' | 'json-lines';
 
 const OBJECT = 1;
 const ARRAY = 0;
+/** More than any text has bytes. */
+const ANY_DEPTH = 0x3fffffff;
 /** In place of a position: this is not JSON. */
-const FAULT = -1;
+export const FAULT = -1;
 
-/** Where the scan stands; one object for one call at a time, so that scanning allocates nothing. */
-interface Scan {
-  hasLineEnds: boolean;
-  hasWideBytes: boolean;
+const PROTO_MEMBER = Uint8Array.from(Buffer.from('"__proto__"'));
+
+/** What a scan noticed; one object for one call at a time, so that scanning allocates nothing. Whoever looks resets. */
+export class JsonScan {
+  /** Deeper nesting counts as a fault. */
+  readonly depthMax: number;
+  /** Between tokens. */
+  hasSpace = false;
+  /** Between tokens. */
+  hasLineEnds = false;
+  hasWideBytes = false;
+  /** A member whose name is or may be __proto__. */
+  hasOddName = false;
+  /** Where the latest backslash is. */
+  escapeAt = -1;
+  /** What encloses the current place, innermost last; almost always short. */
+  readonly enclosing: number[] = [];
+
+  constructor(depthMax: number) {
+    this.depthMax = depthMax;
+  }
 }
 
 export const judgeJson = (bytes: Uint8Array, start: number, end: number): JsonVerdict => {
-  const scan: Scan = { hasLineEnds: false, hasWideBytes: false };
-  let at = skipSpace(bytes, start, end, scan);
-  if (at === end) return 'not-json';
-  if (bytes[at] === 0x6e) {
-    const behind = literal(bytes, at, end, 'null');
-    return behind !== FAULT && skipSpace(bytes, behind, end, scan) === end ? 'null' : 'not-json';
-  }
-  /** What encloses the current place, innermost last; almost always short. */
-  const enclosing: number[] = [];
+  const scan = new JsonScan(ANY_DEPTH);
+  const from = skipSpace(bytes, start, end, scan);
+  const behind = skipJson(bytes, from, end, scan);
+  if (behind === FAULT || skipSpace(bytes, behind, end, scan) !== end) return 'not-json';
+  if (bytes[from] === 0x6e) return 'null';
+  if (scan.hasWideBytes && !isUtf8(bytes.subarray(start, end))) return 'not-json';
+  return scan.hasLineEnds ? 'json-lines' : 'json';
+};
+
+/** From a value's first byte to behind its last, or FAULT. That wide bytes are UTF-8 is for the caller to see. */
+export const skipJson = (bytes: Uint8Array, from: number, end: number, scan: JsonScan): number => {
+  const { enclosing, depthMax } = scan;
+  let depth = 0;
+  let at = from;
   for (;;) {
     // A value begins at `at`.
-    if (at >= end) return 'not-json';
+    if (at >= end) return FAULT;
     const first = bytes[at]!;
     if (first === 0x7b) {
+      if (depth === depthMax) return FAULT;
       at = skipSpace(bytes, at + 1, end, scan);
-      if (bytes[at] === 0x7d && at < end) at++;
+      if (at < end && bytes[at] === 0x7d) at++;
       else {
-        enclosing.push(OBJECT);
+        enclosing[depth++] = OBJECT;
         at = memberName(bytes, at, end, scan);
-        if (at === FAULT) return 'not-json';
+        if (at === FAULT) return FAULT;
         continue;
       }
     } else if (first === 0x5b) {
+      if (depth === depthMax) return FAULT;
       at = skipSpace(bytes, at + 1, end, scan);
-      if (bytes[at] === 0x5d && at < end) at++;
+      if (at < end && bytes[at] === 0x5d) at++;
       else {
-        enclosing.push(ARRAY);
+        enclosing[depth++] = ARRAY;
         continue;
       }
     } else {
       at = scalar(bytes, at, end, scan);
-      if (at === FAULT) return 'not-json';
+      if (at === FAULT) return FAULT;
     }
     // A value ended before `at`: close what it completes, or go on to the next one.
     for (;;) {
+      if (depth === 0) return at;
       at = skipSpace(bytes, at, end, scan);
-      const inside = enclosing.at(-1);
-      if (inside === undefined) {
-        if (at !== end) return 'not-json';
-        if (scan.hasWideBytes && !isUtf8(bytes.subarray(start, end))) return 'not-json';
-        return scan.hasLineEnds ? 'json-lines' : 'json';
-      }
-      if (at >= end) return 'not-json';
+      if (at >= end) return FAULT;
       const next = bytes[at]!;
+      const inside = enclosing[depth - 1]!;
       if (next === 0x2c) {
         at = skipSpace(bytes, at + 1, end, scan);
         if (inside === OBJECT) {
           at = memberName(bytes, at, end, scan);
-          if (at === FAULT) return 'not-json';
+          if (at === FAULT) return FAULT;
         }
         break;
       }
-      if (next !== (inside === OBJECT ? 0x7d : 0x5d)) return 'not-json';
-      enclosing.pop();
+      if (next !== (inside === OBJECT ? 0x7d : 0x5d)) return FAULT;
+      depth--;
       at++;
     }
   }
 };
 
-const skipSpace = (bytes: Uint8Array, from: number, end: number, scan: Scan): number => {
+/** From a place between tokens to the next token, or to the end. */
+export const skipSpace = (bytes: Uint8Array, from: number, end: number, scan: JsonScan): number => {
   let at = from;
   for (; at < end; at++) {
     const byte = bytes[at]!;
-    if (byte === 0x20 || byte === 0x09) continue;
-    if (byte !== 0x0a && byte !== 0x0d) break;
-    scan.hasLineEnds = true;
+    if (byte > 0x20) return at;
+    if (byte === 0x20 || byte === 0x09) scan.hasSpace = true;
+    else if (byte === 0x0a || byte === 0x0d) {
+      scan.hasSpace = true;
+      scan.hasLineEnds = true;
+    } else return at;
   }
   return at;
 };
 
 /** From the name's quote to where the member's value begins. */
-const memberName = (bytes: Uint8Array, from: number, end: number, scan: Scan): number => {
+const memberName = (bytes: Uint8Array, from: number, end: number, scan: JsonScan): number => {
   if (from >= end || bytes[from] !== 0x22) return FAULT;
-  const behind = string(bytes, from, end, scan);
+  const behind = skipString(bytes, from, end, scan);
   if (behind === FAULT) return FAULT;
+  if (scan.escapeAt >= from || (behind - from === PROTO_MEMBER.length && isProto(bytes, from))) scan.hasOddName = true;
   const colon = skipSpace(bytes, behind, end, scan);
   return colon < end && bytes[colon] === 0x3a ? skipSpace(bytes, colon + 1, end, scan) : FAULT;
 };
 
-const scalar = (bytes: Uint8Array, at: number, end: number, scan: Scan): number => {
+const isProto = (bytes: Uint8Array, from: number): boolean => {
+  for (let index = 0; index < PROTO_MEMBER.length; index++) {
+    if (bytes[from + index] !== PROTO_MEMBER[index]) return false;
+  }
+  return true;
+};
+
+const scalar = (bytes: Uint8Array, at: number, end: number, scan: JsonScan): number => {
   const first = bytes[at]!;
-  if (first === 0x22) return string(bytes, at, end, scan);
+  if (first === 0x22) return skipString(bytes, at, end, scan);
   if (first === 0x74) return literal(bytes, at, end, 'true');
   if (first === 0x66) return literal(bytes, at, end, 'false');
   if (first === 0x6e) return literal(bytes, at, end, 'null');
   return number(bytes, at, end);
 };
 
-const string = (bytes: Uint8Array, from: number, end: number, scan: Scan): number => {
+/** From a string's first quote to behind its last, or FAULT. */
+export const skipString = (bytes: Uint8Array, from: number, end: number, scan: JsonScan): number => {
   for (let at = from + 1; at < end; at++) {
     const byte = bytes[at]!;
     if (byte === 0x22) return at + 1;
     if (byte < 0x20) return FAULT;
     if (byte > 0x7f) scan.hasWideBytes = true;
-    else if (byte === 0x5c) {
-      at++;
-      if (at >= end) return FAULT;
-      const escaped = bytes[at]!;
-      if (escaped === 0x75) {
-        for (let digit = 1; digit <= 4; digit++) if (at + digit >= end || !isHex(bytes[at + digit]!)) return FAULT;
-        at += 4;
-      } else if (!isEscape(escaped)) return FAULT;
-    }
+    if (byte !== 0x5c) continue;
+    scan.escapeAt = at;
+    at++;
+    if (at >= end) return FAULT;
+    const escaped = bytes[at]!;
+    if (escaped === 0x75) {
+      for (let digit = 1; digit <= 4; digit++) if (at + digit >= end || !isHex(bytes[at + digit]!)) return FAULT;
+      at += 4;
+    } else if (!isEscape(escaped)) return FAULT;
   }
   return FAULT;
 };
@@ -146,7 +181,8 @@ const isHex = (byte: number): boolean => isDigit(byte) || ((byte | 0x20) >= 0x61
 
 const isDigit = (byte: number): boolean => byte >= 0x30 && byte <= 0x39;
 
-const literal = (bytes: Uint8Array, from: number, end: number, word: string): number => {
+/** Behind the word, or FAULT. */
+export const literal = (bytes: Uint8Array, from: number, end: number, word: string): number => {
   if (from + word.length > end) return FAULT;
   for (let index = 0; index < word.length; index++) if (bytes[from + index] !== word.charCodeAt(index)) return FAULT;
   return from + word.length;

@@ -5,7 +5,7 @@
 // added, and the ones added before it stay. The order is the order of adding.
 // Sizes are judged uncompressed; only a single record that is too large so is judged by its compressed size.
 
-import type { Codec } from '@sluice/protocol/record';
+import type { Codec, RecordSpans } from '@sluice/protocol/record';
 import { BATCH_HEADER_BYTES, BatchBuilder } from '@sluice/protocol/record';
 import type { WrittenRecord } from './record-json.ts';
 
@@ -83,9 +83,25 @@ export class PartitionBatches {
       builder.append(record);
       return true;
     }
-    // The estimate is an upper bound: only a batch of its own tells what the record really takes.
     this.#cut();
     builder.append(record);
+    return this.#fitsAlone(builder);
+  }
+
+  /** The same for a record that lies in bytes. */
+  addSpans(record: RecordSpans): boolean {
+    const builder = this.#open();
+    if (builder.estimatedBytesWithSpans(record) <= this.#plainBytesMax) {
+      builder.appendSpans(record);
+      return true;
+    }
+    this.#cut();
+    builder.appendSpans(record);
+    return this.#fitsAlone(builder);
+  }
+
+  /** The estimate is an upper bound: only a batch of its own tells what the record really takes. */
+  #fitsAlone(builder: BatchBuilder): boolean {
     if (builder.byteLength <= this.#plainBytesMax) return true;
     if (this.#codec === 'none') {
       builder.reset();

@@ -3,7 +3,8 @@
 //
 // One object a door: the turn is state of the door, not of the module.
 
-import { partitionForKey } from '@sluice/protocol/record';
+import type { RecordSpans } from '@sluice/protocol/record';
+import { murmur2, partitionForKey, toPositive } from '@sluice/protocol/record';
 
 export class PartitionChoice {
   #turn = 0;
@@ -17,5 +18,11 @@ export class PartitionChoice {
   forKey(key: Uint8Array | string, partitionCount: number): number {
     if (partitionCount === 1) return 0;
     return partitionForKey(typeof key === 'string' ? Buffer.from(key, 'utf8') : key, partitionCount);
+  }
+
+  /** The same for a key that lies in bytes. */
+  forKeySpan({ keyBytes, keyStart, keyEnd }: RecordSpans, partitionCount: number): number {
+    if (partitionCount === 1) return 0;
+    return toPositive(murmur2(keyBytes, keyStart, keyEnd)) % partitionCount;
   }
 }

@@ -16,6 +16,8 @@ import type { BuilderPool } from './partition-batches.ts';
 import { fitsOneBatch, PartitionBatches } from './partition-batches.ts';
 import type { PartitionChoice } from './partition-choice.ts';
 import type { WrittenRecord } from './record-json.ts';
+import type { RecordScan } from './record-scan.ts';
+import type { TextBuffer } from './text-buffer.ts';
 import { ABSENT } from './record-json.ts';
 import { unknownPartition } from './topic-lookup.ts';
 
@@ -25,6 +27,8 @@ export interface PlacementPlan {
   readonly clock: Clock;
   readonly choice: PartitionChoice;
   readonly pool: BuilderPool;
+  /** What answers are put together in. */
+  readonly text: TextBuffer;
   readonly topic: TopicView;
   /** The one that the request as a whole names; null lets records choose. */
   readonly partition: number | null;
@@ -37,15 +41,14 @@ export interface PlacementPlan {
 
 export type AppendOutcome = Result<ProduceAck, ProduceCode>;
 
-/** One record's share of the answer: which partition, and the how-manieth of it there. */
-interface Place {
-  readonly partition: number;
-  readonly index: number;
-  readonly timestamp: number;
-}
-
+/** The records of one request in batches, and in columns what the answer says of each; nothing is kept a record where all are alike. */
 export interface Placed {
-  readonly places: readonly Place[];
+  readonly count: number;
+  /** By record; null when all go to one partition. */
+  readonly partitions: readonly number[] | null;
+  /** By record; null when all have `timestamp`. */
+  readonly timestamps: readonly number[] | null;
+  readonly timestamp: number;
   readonly batches: readonly PartitionBatches[];
 }
 
@@ -57,6 +60,115 @@ export interface ProducedOffsets {
 }
 
 const LOG_APPEND_TIME = 'LogAppendTime';
+const LIST_START = 0x5b;
+const LIST_END = 0x5d;
+const COMMA = 0x2c;
+const OBJECT_END = 0x7d;
+
+/** The records of one request on their way into batches. Nothing is appended to a log here. */
+export class Placement {
+  readonly #plan: PlacementPlan;
+  readonly #now: number;
+  readonly #byPartition = new Map<number, PartitionBatches>();
+  #latest: PartitionBatches | null = null;
+  #sticky = ABSENT;
+  #count = 0;
+  #partitions: number[] | null = null;
+  #timestamps: number[] | null = null;
+
+  constructor(plan: PlacementPlan) {
+    this.#plan = plan;
+    this.#now = plan.clock.wallMs();
+  }
+
+  /** `isFitting`: everything together certainly fits into one batch. Whoever is told a problem drops the placement. */
+  add(record: WrittenRecord, isFitting: boolean): Problem | null {
+    const fault = this.#partitionFault(record);
+    if (fault !== null) return fault;
+    const batches = this.#place(record, this.#partitionOf(record));
+    if (isFitting) batches.addFitting(record);
+    else if (!batches.add(record)) return this.#tooLarge();
+    this.#count++;
+    return null;
+  }
+
+  /** The same for a record that lies in bytes. */
+  addScanned(record: RecordScan): Problem | null {
+    const fault = this.#partitionFault(record);
+    if (fault !== null) return fault;
+    if (!this.#place(record, this.#partitionOfScanned(record)).addSpans(record)) return this.#tooLarge();
+    this.#count++;
+    return null;
+  }
+
+  done(): Placed {
+    const batches = [...this.#byPartition.values()];
+    return {
+      count: this.#count,
+      partitions: this.#partitions,
+      timestamps: this.#timestamps,
+      timestamp: this.#now,
+      batches,
+    };
+  }
+
+  /** Gives back what the batches were being built in. */
+  drop(): void {
+    for (const batches of this.#byPartition.values()) batches.drop();
+  }
+
+  #partitionFault({ partition }: { readonly partition: number }): Problem | null {
+    return partition === ABSENT ? null : partitionFault(partition, this.#plan, this.#count);
+  }
+
+  #tooLarge(): Problem {
+    return recordTooLarge(this.#plan.topic, { index: this.#count }).problem;
+  }
+
+  #partitionOf(record: WrittenRecord): number {
+    if (record.partition !== ABSENT || record.key !== null) return partitionFor(record, this.#plan);
+    return this.#plan.partition ?? this.#stickyPartition();
+  }
+
+  #partitionOfScanned(record: RecordScan): number {
+    if (record.partition !== ABSENT) return record.partition;
+    const { partition, choice, topic } = this.#plan;
+    if (partition !== null) return partition;
+    return record.keyStart < 0 ? this.#stickyPartition() : choice.forKeySpan(record, topic.partitionCount);
+  }
+
+  #stickyPartition(): number {
+    const { choice, topic } = this.#plan;
+    if (this.#sticky === ABSENT) this.#sticky = choice.nextSticky(topic.partitionCount);
+    return this.#sticky;
+  }
+
+  /** Settles what the client left open, and notes it. */
+  #place(record: { timestamp: number }, partition: number): PartitionBatches {
+    const now = this.#now;
+    const count = this.#count;
+    if (record.timestamp === ABSENT) record.timestamp = now;
+    if (record.timestamp !== now) this.#timestamps ??= filled(count, now);
+    this.#timestamps?.push(record.timestamp);
+    const latest = this.#latest;
+    if (latest !== null && latest.partition !== partition) this.#partitions ??= filled(count, latest.partition);
+    this.#partitions?.push(partition);
+    return latest?.partition === partition ? latest : this.#batchesOf(partition);
+  }
+
+  #batchesOf(partition: number): PartitionBatches {
+    let batches = this.#byPartition.get(partition);
+    if (batches === undefined) {
+      const { pool, codec, topic } = this.#plan;
+      batches = new PartitionBatches(partition, { pool, codec, batchBytesMax: topic.batchBytesMax });
+      this.#byPartition.set(partition, batches);
+    }
+    this.#latest = batches;
+    return batches;
+  }
+}
+
+const filled = (count: number, value: number): number[] => Array.from({ length: count }, () => value);
 
 /** All records into batches by partition, or the first that can be in none. Nothing has been appended yet. */
 export const placeRecords = (
@@ -64,43 +176,15 @@ export const placeRecords = (
   plan: PlacementPlan,
   bodyBytes: number,
 ): Result<Placed> => {
-  const { topic, codec } = plan;
-  const now = plan.clock.wallMs();
-  const isFitting = fitsOneBatch(bodyBytes, records.length, topic.batchBytesMax);
-  const options = { pool: plan.pool, codec, batchBytesMax: topic.batchBytesMax };
-  const places: Place[] = [];
-  const byPartition = new Map<number, PartitionBatches>();
-  let sticky = ABSENT;
-  let latest: PartitionBatches | undefined;
-  for (let index = 0; index < records.length; index++) {
-    const record = records[index]!;
-    let { partition } = record;
-    if (partition !== ABSENT) {
-      const fault = partitionFault(partition, plan, index);
-      if (fault !== null) {
-        for (const batches of byPartition.values()) batches.drop();
-        return { ok: false, problem: fault };
-      }
-    } else if (record.key === null && plan.partition === null) {
-      if (sticky === ABSENT) sticky = partitionFor(record, plan);
-      partition = sticky;
-    } else partition = partitionFor(record, plan);
-    if (record.timestamp === ABSENT) record.timestamp = now;
-    if (latest?.partition !== partition) {
-      latest = byPartition.get(partition);
-      if (latest === undefined) {
-        latest = new PartitionBatches(partition, options);
-        byPartition.set(partition, latest);
-      }
-    }
-    places.push({ partition, index: latest.recordCount, timestamp: record.timestamp });
-    if (isFitting) latest.addFitting(record);
-    else if (!latest.add(record)) {
-      for (const batches of byPartition.values()) batches.drop();
-      return recordTooLarge(topic, { index });
-    }
+  const isFitting = fitsOneBatch(bodyBytes, records.length, plan.topic.batchBytesMax);
+  const placement = new Placement(plan);
+  for (const record of records) {
+    const fault = placement.add(record, isFitting);
+    if (fault === null) continue;
+    placement.drop();
+    return { ok: false, problem: fault };
   }
-  return accepted({ places, batches: [...byPartition.values()] });
+  return accepted(placement.done());
 };
 
 /** Where a record of its own goes; records of one request that have no key stay together. */
@@ -148,20 +232,22 @@ export interface AppendOptions {
 /** All partitions at once. Refused where all of them failed alike. */
 export const appendPlaced = async (
   plan: PlacementPlan,
-  { places, batches }: Placed,
+  placed: Placed,
   { requestId, produce }: AppendOptions,
 ): Promise<Result<ProducedOffsets>> => {
-  const { topic } = plan;
-  const [only] = batches;
-  if (only !== undefined && batches.length === 1) {
+  const [only] = placed.batches;
+  if (only !== undefined && placed.batches.length === 1) {
     const outcome = await produce(plan, only);
     return outcome.ok
-      ? accepted({ offsets: renderOffsets(places, topic, outcome.value), isPartial: false })
+      ? accepted({
+          offsets: offsetsOfOne(placed, plan, { partition: only.partition, ack: outcome.value }),
+          isPartial: false,
+        })
       : { ok: false, problem: outcome.problem };
   }
   const outcomes = new Map<number, AppendOutcome>();
   await Promise.all(
-    batches.map(async of => {
+    placed.batches.map(async of => {
       outcomes.set(of.partition, await produce(plan, of));
     }),
   );
@@ -172,38 +258,91 @@ export const appendPlaced = async (
       return { ok: false, problem: first.problem };
     }
   }
-  const timestamps = new Map<number, number>();
-  const offsets = places.map(({ partition, index, timestamp }) => {
-    const outcome = outcomes.get(partition);
-    assert(outcome !== undefined, 'every partition has an outcome');
-    if (!outcome.ok) return { partition, problem: problemDocument(outcome.problem, requestId) };
-    let stored = timestamps.get(partition);
-    if (stored === undefined) {
-      stored = appendTime(places, partition, topic, outcome.value);
-      timestamps.set(partition, stored);
-    }
-    return { partition, offset: outcome.value.baseOffset + index, timestamp: stored === ABSENT ? timestamp : stored };
-  });
-  return accepted({ offsets: JSON.stringify(offsets), isPartial: first !== undefined });
+  return accepted({ offsets: offsetsOfMany(placed, plan, { outcomes, requestId }), isPartial: first !== undefined });
 };
 
-const renderOffsets = (places: readonly Place[], topic: TopicView, ack: ProduceAck): string => {
-  const stored = appendTime(places, places[0]?.partition ?? 0, topic, ack);
-  let text = '[';
-  for (let at = 0; at < places.length; at++) {
-    const { partition, index, timestamp } = places[at]!;
-    const time = stored === ABSENT ? timestamp : stored;
-    text += `${at === 0 ? '' : ','}{"partition":${partition},"offset":${ack.baseOffset + index},"timestamp":${time}}`;
+/** The answer in JSON: an entry a record. Written into memory that is there, because strings put together cost several times as much. */
+const offsetsOfOne = (
+  placed: Placed,
+  { text, topic }: PlacementPlan,
+  { partition, ack }: { readonly partition: number; readonly ack: ProduceAck },
+): string => {
+  const stored = appendTime(placed, topic, { partition, ack });
+  const timestamps = stored === ABSENT ? placed.timestamps : null;
+  const before = `{"partition":${partition},"offset":`;
+  const after = `,"timestamp":${stored === ABSENT ? placed.timestamp : stored}}`;
+  for (let at = 0; at < placed.count; at++) {
+    text.byte(at === 0 ? LIST_START : COMMA);
+    text.ascii(before);
+    text.integer(ack.baseOffset + at);
+    if (timestamps === null) text.ascii(after);
+    else writeTimestamp(text, timestamps[at]!);
   }
-  return `${text}]`;
+  text.byte(LIST_END);
+  return text.takeText();
+};
+
+interface PartitionAnswer {
+  readonly before: string;
+  nextOffset: number;
+  /** ABSENT when each record kept its own. */
+  readonly stored: number;
+}
+
+const offsetsOfMany = (
+  placed: Placed,
+  { text, topic }: PlacementPlan,
+  { outcomes, requestId }: { readonly outcomes: ReadonlyMap<number, AppendOutcome>; readonly requestId: string },
+): string => {
+  const { partitions, timestamps, timestamp } = placed;
+  assert(partitions !== null, 'with several batches records have different partitions');
+  const answers = new Map<number, PartitionAnswer | string>();
+  for (const [partition, outcome] of outcomes) {
+    if (outcome.ok) {
+      const stored = appendTime(placed, topic, { partition, ack: outcome.value });
+      answers.set(partition, {
+        before: `{"partition":${partition},"offset":`,
+        nextOffset: outcome.value.baseOffset,
+        stored,
+      });
+    } else answers.set(partition, JSON.stringify({ partition, problem: problemDocument(outcome.problem, requestId) }));
+  }
+  for (let at = 0; at < placed.count; at++) {
+    const answer = answers.get(partitions[at]!);
+    assert(answer !== undefined, 'every partition has an outcome');
+    text.byte(at === 0 ? LIST_START : COMMA);
+    if (typeof answer === 'string') {
+      text.utf8(answer);
+      continue;
+    }
+    text.ascii(answer.before);
+    text.integer(answer.nextOffset++);
+    writeTimestamp(text, answer.stored === ABSENT ? (timestamps?.[at] ?? timestamp) : answer.stored);
+  }
+  text.byte(LIST_END);
+  return text.takeText();
+};
+
+const writeTimestamp = (text: TextBuffer, timestamp: number): void => {
+  text.ascii(',"timestamp":');
+  text.integer(timestamp);
+  text.byte(OBJECT_END);
 };
 
 /** The one timestamp that all records of a partition were stored with, or ABSENT when each kept its own. */
-const appendTime = (places: readonly Place[], partition: number, topic: TopicView, ack: ProduceAck): number => {
+const appendTime = (
+  placed: Placed,
+  topic: TopicView,
+  { partition, ack }: { readonly partition: number; readonly ack: ProduceAck },
+): number => {
   if (topic.config['message.timestamp.type'] === LOG_APPEND_TIME) return ack.timestampMs;
-  let largest = ABSENT;
-  for (const place of places) {
-    if (place.partition === partition && place.timestamp > largest) largest = place.timestamp;
+  const { partitions, timestamps } = placed;
+  let largest = timestamps === null ? placed.timestamp : ABSENT;
+  if (timestamps !== null) {
+    for (let at = 0; at < timestamps.length; at++) {
+      const isOfPartition = partitions === null || partitions[at] === partition;
+      if (isOfPartition && timestamps[at]! > largest) largest = timestamps[at]!;
+    }
   }
   // The setting may also come from the broker's defaults; then only the answer tells.
   return largest === ack.timestampMs ? ABSENT : ack.timestampMs;

@@ -5,6 +5,8 @@
 // that was given back.
 
 const INITIAL_BYTES = 16_384;
+/** Memory that is kept for the next text. */
+const KEPT_BYTES_MAX = 262_144;
 const DIGITS_MAX = 20;
 /** Memory is taken when something is written: a reader that takes nothing then keeps one piece and not two. */
 const NO_BYTES = Buffer.alloc(0);
@@ -106,6 +108,14 @@ export class TextBuffer {
     this.#spare = null;
     this.#length = 0;
     return taken;
+  }
+
+  /** What was written, as a string; the memory is written into again, unless it is a lot. */
+  takeText(): string {
+    const text = this.#buffer.toString('utf8', 0, this.#length);
+    if (this.#buffer.length > KEPT_BYTES_MAX) this.#buffer = NO_BYTES;
+    this.#length = 0;
+    return text;
   }
 
   /** For memory that take() handed over and that nobody will read again: it is written into once more. */

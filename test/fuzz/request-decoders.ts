@@ -23,6 +23,7 @@ import { MessageFraming } from '../../server/gateway/grpc/message-admission.ts';
 import { checkOpen } from '../../server/gateway/grpc/read-request.ts';
 import { decodeText, parseJson } from '../../server/gateway/json-text.ts';
 import { readHeaderForm, readRecordForm, readRecordList } from '../../server/gateway/record-json.ts';
+import { RecordScan } from '../../server/gateway/record-scan.ts';
 import { LineSplitter } from '../../server/gateway/rest/line-splitter.ts';
 import { parseTimestamp } from '../../server/gateway/timestamp-text.ts';
 import { readFrame } from '../../server/gateway/websocket/request.ts';
@@ -90,6 +91,14 @@ export const requestDecoders: readonly Decoder[] = [
     decode: bytes => decodeCursor(Buffer.from(bytes).toString('base64url')),
   },
   { name: 'record form', sound: [bytesOf(recordText)], decode: bytes => readRecordForm(json(bytes)) },
+  {
+    name: 'record in its text',
+    sound: [bytesOf(recordText), bytesOf('{ "key":"k", "value_text":"x", "partition":1 }')],
+    decode(bytes) {
+      const scan = new RecordScan();
+      return scan.recordLine(bytes) || scan.valueLine(bytes);
+    },
+  },
   {
     name: 'record list',
     sound: [bytesOf(`[${recordText},{"value":null}]`)],

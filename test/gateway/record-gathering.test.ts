@@ -10,6 +10,7 @@ import { RecordGathering } from '../../server/gateway/record-gathering.ts';
 import type { WrittenRecord } from '../../server/gateway/record-json.ts';
 import { ABSENT } from '../../server/gateway/record-json.ts';
 import type { PlacementPlan } from '../../server/gateway/record-placement.ts';
+import { TextBuffer } from '../../server/gateway/text-buffer.ts';
 import type { Clock } from '../../server/io/clock.ts';
 
 const NOW = 1_700_000_000_000;
@@ -25,6 +26,7 @@ const planOf = (changes: Partial<PlacementPlan> = {}): PlacementPlan => ({
   clock: { wallMs: () => wallMs++ } as Partial<Clock> as Clock,
   choice: new PartitionChoice(),
   pool: new BuilderPool(),
+  text: new TextBuffer(),
   topic,
   partition: null,
   partitionOf: 'request',

@@ -69,9 +69,10 @@ export const readWholeBody = (exchange: Exchange): Promise<WholeBody> => {
       if (body.kind !== 'whole') {
         request.off('data', onData).off('end', onEnd).off('close', onClose);
         // The refusal may be read at leisure; the memory is for others at once.
-        chunks.length = 0;
         exchange.release(reservedBytes);
       }
+      // The listeners live as long as the request does.
+      chunks.length = 0;
       resolve(body);
     };
     const onData = (chunk: Buffer): void => {

@@ -13,7 +13,9 @@ import type { PartitionChoice } from '../partition-choice.ts';
 import type { WrittenRecord } from '../record-json.ts';
 import type { RecordGathering } from '../record-gathering.ts';
 import { ABSENT, bareValue } from '../record-json.ts';
+import type { RecordScan } from '../record-scan.ts';
 import type { AppendOutcome, PlacementPlan } from '../record-placement.ts';
+import type { TextBuffer } from '../text-buffer.ts';
 import type { Query } from './contract.ts';
 import type { Exchange } from './exchange.ts';
 import { parsePointer, pointedKey } from './key-pointer.ts';
@@ -35,6 +37,7 @@ export interface GatheredRequest {
 /** Where the records of one request go and how. */
 export interface ProducePlan extends PlacementPlan {
   readonly gathering: RecordGathering<GatheredRequest>;
+  readonly scan: RecordScan;
   /** Each JSON text is the value itself. */
   readonly isBare: boolean;
   /** Where in a bare value its key is; null for no keys. */
@@ -46,13 +49,15 @@ export interface SharedState {
   readonly choice: PartitionChoice;
   readonly pool: BuilderPool;
   readonly gathering: RecordGathering<GatheredRequest>;
+  readonly scan: RecordScan;
+  readonly text: TextBuffer;
 }
 
 const ACKS: Readonly<Record<string, Acks>> = { all: 'all', 1: 'leader', 0: 'none' };
 
 export const makePlan = (
   context: GatewayContext,
-  { choice, pool, gathering }: SharedState,
+  { choice, pool, gathering, scan, text }: SharedState,
   { exchange, query }: { readonly exchange: Exchange; readonly query: Query },
 ): Result<ProducePlan> => {
   const { broker, clock } = context;
@@ -78,6 +83,8 @@ export const makePlan = (
     choice,
     pool,
     gathering,
+    scan,
+    text,
     topic: topic.value,
     partition,
     acks,

@@ -5,6 +5,8 @@ import type { GatewayContext } from '../gateway.ts';
 import { BuilderPool } from '../partition-batches.ts';
 import { PartitionChoice } from '../partition-choice.ts';
 import { RecordGathering } from '../record-gathering.ts';
+import { RecordScan } from '../record-scan.ts';
+import { TextBuffer } from '../text-buffer.ts';
 import { mediaType } from './body.ts';
 import type { Handler, HandlerTable } from './handlers.ts';
 import type { GatheredRequest, SharedState } from './produce-plan.ts';
@@ -17,6 +19,8 @@ export const createProduceHandlers = (context: GatewayContext): HandlerTable => 
   const shared: SharedState = {
     choice: new PartitionChoice(),
     pool: new BuilderPool(),
+    scan: new RecordScan(),
+    text: new TextBuffer(),
     // Requests of many connections: all that the system reports at once are read in one turn.
     gathering: new RecordGathering<GatheredRequest>({
       atEnd: leave => clock.defer(leave),

@@ -19,6 +19,7 @@ import { decodeText, parseJson } from '../json-text.ts';
 import { PartitionBatches } from '../partition-batches.ts';
 import type { WrittenRecord } from '../record-json.ts';
 import { ABSENT, readRecordForm } from '../record-json.ts';
+import type { RecordScan } from '../record-scan.ts';
 import { partitionFault, recordTooLarge } from '../record-placement.ts';
 import { stopping, throttled } from './body.ts';
 import { BodyChunks } from './body-chunks.ts';
@@ -49,7 +50,12 @@ interface LineFailure {
   readonly problem: Problem;
 }
 
-type LineReader = (line: Buffer) => Result<WrittenRecord | null>;
+interface LineReaders {
+  /** True when the line was read where it lies, as nearly all are; what it says is in the plan's scan then. */
+  scan(line: Buffer): boolean;
+  /** Every other line; null for one that says nothing. */
+  read(line: Buffer): Result<WrittenRecord | null>;
+}
 
 export const produceStream = async (exchange: Exchange, plan: ProducePlan, type: string): Promise<void> => {
   const announced = Number(exchange.request.headers['content-length'] ?? HELD_BYTES_MAX);
@@ -58,13 +64,13 @@ export const produceStream = async (exchange: Exchange, plan: ProducePlan, type:
     return;
   }
   exchange.continue();
-  await new LineUpload(exchange, plan, type === 'text/plain' ? textLine : jsonLine(plan)).run();
+  await new LineUpload(exchange, plan, type === 'text/plain' ? textLines(plan) : jsonLines(plan)).run();
 };
 
 class LineUpload {
   readonly #exchange: Exchange;
   readonly #plan: ProducePlan;
-  readonly #readLine: LineReader;
+  readonly #readers: LineReaders;
   readonly #chunks: BodyChunks;
   readonly #lanes = new Map<number, Lane>();
   readonly #sticky: number;
@@ -74,10 +80,10 @@ class LineUpload {
   #failure: LineFailure | null = null;
   #hasAppendFailed = false;
 
-  constructor(exchange: Exchange, plan: ProducePlan, readLine: LineReader) {
+  constructor(exchange: Exchange, plan: ProducePlan, readers: LineReaders) {
     this.#exchange = exchange;
     this.#plan = plan;
-    this.#readLine = readLine;
+    this.#readers = readers;
     this.#chunks = new BodyChunks(exchange);
     this.#sticky = plan.partition ?? plan.choice.nextSticky(plan.topic.partitionCount);
   }
@@ -122,21 +128,51 @@ class LineUpload {
   /** False when this line ended the request. */
   #take(line: Buffer, now: number): boolean {
     this.#line++;
-    const read = this.#readLine(line);
+    if (this.#readers.scan(line)) return this.#takeScanned(this.#plan.scan, now);
+    const read = this.#readers.read(line);
     if (!read.ok) return this.#fail(this.#line, read.problem);
     const record = read.value;
     if (record === null) return true;
-    let { partition } = record;
-    if (partition !== ABSENT) {
-      const fault = partitionFault(partition, this.#plan, null);
-      if (fault !== null) return this.#fail(this.#line, fault);
-    } else if (this.#plan.partition === null && record.key !== null) {
-      partition = this.#plan.choice.forKey(record.key, this.#plan.topic.partitionCount);
-    } else partition = this.#sticky;
+    if (record.partition !== ABSENT && !this.#mayName(record.partition)) return false;
     if (record.timestamp === ABSENT) record.timestamp = now;
+    const { choice, partition, topic } = this.#plan;
+    const lane = this.#laneFor(
+      record.partition !== ABSENT
+        ? record.partition
+        : partition === null && record.key !== null
+          ? choice.forKey(record.key, topic.partitionCount)
+          : this.#sticky,
+    );
+    return this.#added(lane, lane.batches.add(record));
+  }
+
+  #takeScanned(record: RecordScan, now: number): boolean {
+    if (record.partition !== ABSENT && !this.#mayName(record.partition)) return false;
+    if (record.timestamp === ABSENT) record.timestamp = now;
+    const { choice, partition, topic } = this.#plan;
+    const lane = this.#laneFor(
+      record.partition !== ABSENT
+        ? record.partition
+        : partition === null && record.keyStart >= 0
+          ? choice.forKeySpan(record, topic.partitionCount)
+          : this.#sticky,
+    );
+    return this.#added(lane, lane.batches.addSpans(record));
+  }
+
+  #mayName(partition: number): boolean {
+    const fault = partitionFault(partition, this.#plan, null);
+    return fault === null || this.#fail(this.#line, fault);
+  }
+
+  #laneFor(partition: number): Lane {
     const lane = this.#lane(partition);
     if (lane.batches.recordCount === 0) lane.firstLine = this.#line;
-    if (!lane.batches.add(record)) return this.#fail(this.#line, recordTooLarge(this.#plan.topic, {}).problem);
+    return lane;
+  }
+
+  #added(lane: Lane, hasRoom: boolean): boolean {
+    if (!hasRoom) return this.#fail(this.#line, recordTooLarge(this.#plan.topic, {}).problem);
     if (lane.batches.byteLength >= BATCH_BYTES_GOAL && lane.appending === null) this.#send(lane);
     return true;
   }
@@ -253,22 +289,37 @@ const lineTooLong = (): Problem =>
   problem('RECORD_TOO_LARGE', `a line has at most ${LINE_BYTES_MAX} bytes`, { limit_bytes: LINE_BYTES_MAX });
 
 /** The line's bytes as they are; the builder copies them. */
-const textLine: LineReader = line =>
-  accepted({ kind: 'record', key: null, value: line, headers: [], timestamp: ABSENT, partition: ABSENT });
+const textLines = ({ scan }: ProducePlan): LineReaders => ({
+  scan(line) {
+    scan.text(line);
+    return true;
+  },
+  read: () => accepted(null),
+});
 
-const jsonLine = (plan: ProducePlan): LineReader => {
+const jsonLines = (plan: ProducePlan): LineReaders => {
+  const { isBare, keyPointer, scan } = plan;
   let isFirst = true;
-  return line => {
-    const text = isFirst ? decodeText(line) : isUtf8(line) ? line.toString('utf8') : null;
-    // A byte order mark belongs to the body, not to its lines.
-    isFirst = false;
-    if (text === null) return refused('INVALID_REQUEST', 'the line is not UTF-8');
-    if (/^[ \t\r]*$/.test(text)) return accepted(null);
-    const parsed = parseJson(text);
-    if (!parsed.ok) return refused('INVALID_REQUEST', `the line is not JSON: ${parsed.fault}`);
-    if (plan.isBare) return bareRecord(parsed.value, plan);
-    const record = readRecordForm(parsed.value);
-    if (record.kind === 'fault') return refused('INVALID_REQUEST', record.detail, { field: record.field });
-    return accepted(record);
+  return {
+    scan(line) {
+      // What a key pointer says can only be found by parsing.
+      const isPlain = isBare ? keyPointer === null && scan.valueLine(line) : scan.recordLine(line);
+      if (!isPlain || (scan.hasWideBytes && !isUtf8(line))) return false;
+      isFirst = false;
+      return true;
+    },
+    read(line) {
+      const text = isFirst ? decodeText(line) : isUtf8(line) ? line.toString('utf8') : null;
+      // A byte order mark belongs to the body, not to its lines.
+      isFirst = false;
+      if (text === null) return refused('INVALID_REQUEST', 'the line is not UTF-8');
+      if (/^[ \t\r]*$/.test(text)) return accepted(null);
+      const parsed = parseJson(text);
+      if (!parsed.ok) return refused('INVALID_REQUEST', `the line is not JSON: ${parsed.fault}`);
+      if (isBare) return bareRecord(parsed.value, plan);
+      const record = readRecordForm(parsed.value);
+      if (record.kind === 'fault') return refused('INVALID_REQUEST', record.detail, { field: record.field });
+      return accepted(record);
+    },
   };
 };

@@ -11,35 +11,50 @@ import type { WrittenRecord } from '../record-json.ts';
 import { isObject, readRecordList } from '../record-json.ts';
 import type { Placed } from '../record-placement.ts';
 import { appendPlaced, placeRecords, produceBatches } from '../record-placement.ts';
+import type { WholeBody } from './body.ts';
 import { parseBody, readWholeBody } from './body.ts';
 import type { Exchange } from './exchange.ts';
 import type { GatheredAppend, GatheredRequest, ProducePlan } from './produce-plan.ts';
 import { bareRecord } from './produce-plan.ts';
 import { rawRecord } from './raw-record.ts';
+import { placeScanned } from './scanned-body.ts';
 
-export const produceWhole = async (exchange: Exchange, plan: ProducePlan, type: string): Promise<void> => {
-  const body = await readWholeBody(exchange);
-  if (body.kind === 'gone') return;
+export const produceWhole = (exchange: Exchange, plan: ProducePlan, type: string): Promise<void> =>
+  readWholeBody(exchange).then(body => produceBody(exchange, plan, { body, type }));
+
+interface TypedBody {
+  readonly body: WholeBody;
+  readonly type: string;
+}
+
+/**
+ * Not async: while an append is under way the frame of an async function keeps alive what it had in its variables, and here that is
+ * the body and all that was made of it. With many connections that was most of what a collection of the young generation found alive.
+ */
+const produceBody = (exchange: Exchange, plan: ProducePlan, { body, type }: TypedBody): Promise<void> | undefined => {
+  if (body.kind === 'gone') return undefined;
   if (body.kind === 'refused') {
     exchange.problem(body.problem);
-    return;
+    return undefined;
+  }
+  if (type === 'application/json' && !plan.isBare) {
+    const scanned = placeScanned(body.bytes, plan);
+    if (scanned !== null) return append(exchange, plan, scanned);
   }
   const records = type === 'application/json' ? jsonRecords(body.bytes, plan) : rawRecord(body.bytes, exchange);
   if (!records.ok) {
     exchange.problem(records.problem);
-    return;
+    return undefined;
   }
   const [only] = records.value;
   if (only !== undefined && records.value.length === 1) {
     const pending = gather(only, plan, body.bytes.length);
-    if (pending !== null) {
-      answerGathered(exchange, await pending);
-      return;
-    }
+    if (pending !== null) return pending.then(appended => answerGathered(exchange, appended));
   }
   const placed = placeRecords(records.value, plan, body.bytes.length);
-  if (!placed.ok) exchange.problem(placed.problem);
-  else await append(exchange, plan, placed.value);
+  if (placed.ok) return append(exchange, plan, placed.value);
+  exchange.problem(placed.problem);
+  return undefined;
 };
 
 const jsonRecords = (bytes: Buffer, plan: ProducePlan): Result<readonly WrittenRecord[]> => {

@@ -10,6 +10,7 @@ import type { VerbMetrics } from '../../base/metrics.ts';
 import type { GatewayContext, UpgradeDoor } from '../gateway.ts';
 import type { OriginRule } from '../origin-rule.ts';
 import { BuilderPool } from '../partition-batches.ts';
+import { TextBuffer } from '../text-buffer.ts';
 import { PartitionChoice } from '../partition-choice.ts';
 import type { AnsweringServer, AnsweringWebSocket } from './answering-server.ts';
 import { answeringServer } from './answering-server.ts';
@@ -37,6 +38,7 @@ export class WebSocketDoor implements UpgradeDoor {
     this.#shared = {
       choice: new PartitionChoice(),
       pool: new BuilderPool(),
+      text: new TextBuffer(),
       turn: new SendTurn(clock, loopShare),
       verbs: {
         produce: metrics.verb('websocket', 'produce'),

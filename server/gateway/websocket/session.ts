@@ -32,6 +32,7 @@ import type { GatheredBatch } from '../record-gathering.ts';
 import { RecordGathering } from '../record-gathering.ts';
 import type { Placed, PlacementPlan } from '../record-placement.ts';
 import { appendPlaced, placeRecords } from '../record-placement.ts';
+import type { TextBuffer } from '../text-buffer.ts';
 import { lookUpTopic, unknownPartition } from '../topic-lookup.ts';
 import { AppendOrder } from './append-order.ts';
 import type { Channel } from './channel.ts';
@@ -46,6 +47,8 @@ import { Subscription } from './subscription.ts';
 export interface SharedState {
   readonly choice: PartitionChoice;
   readonly pool: BuilderPool;
+  /** What answers are put together in. */
+  readonly text: TextBuffer;
   readonly turn: SendTurn;
   readonly verbs: Readonly<Record<Op | 'unknown', VerbMetrics>>;
 }
@@ -197,12 +200,13 @@ export class Session {
     if (!topic.ok) return topic;
     const partition = namedPartition(topic.value, fields);
     if (!partition.ok) return partition;
-    const { choice, pool } = this.#shared;
+    const { choice, pool, text } = this.#shared;
     return accepted({
       broker,
       clock,
       choice,
       pool,
+      text,
       topic: topic.value,
       partition: partition.value,
       partitionOf: 'request',

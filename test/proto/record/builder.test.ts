@@ -156,6 +156,38 @@ describe('a builder', () => {
     );
   });
 
+  it('writes a record that lies in other bytes as it writes one that is given', () => {
+    const slice = fc.option(fc.uint8Array({ maxLength: 600 }));
+    fc.assert(
+      fc.property(fc.array(fc.tuple(slice, slice, timestamp), { minLength: 1, maxLength: 5 }), inputs => {
+        const given = new BatchBuilder({ initialBytes: 61 });
+        const spans = new BatchBuilder({ initialBytes: 61 });
+        for (const [key, value, at] of inputs) {
+          const around = Buffer.concat([
+            Buffer.from('xx'),
+            key ?? Buffer.alloc(0),
+            value ?? Buffer.alloc(0),
+            Buffer.from('xx'),
+          ]);
+          const keyEnd = 2 + (key?.length ?? 0);
+          const record = {
+            keyBytes: around,
+            keyStart: key === null ? -1 : 2,
+            keyEnd,
+            valueBytes: around,
+            valueStart: value === null ? -1 : keyEnd,
+            valueEnd: keyEnd + (value?.length ?? 0),
+            timestamp: at,
+          };
+          const bound = spans.estimatedBytesWithSpans(record);
+          expect(spans.appendSpans(record)).toBe(given.append({ key, value, timestamp: at }));
+          expect(spans.byteLength).toBeLessThanOrEqual(bound);
+        }
+        expect(Buffer.from(spans.build())).toEqual(Buffer.from(given.build()));
+      }),
+    );
+  });
+
   it('bounds long text tightly, so that batches are filled', () => {
     const builder = new BatchBuilder();
     const input = { key: null, value: 'x'.repeat(10_000), timestamp: 0 };

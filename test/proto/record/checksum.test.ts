@@ -75,6 +75,9 @@ describe('murmur2', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 64 }), bytes => {
         expect(murmur2(bytes)).toBe(murmur2ByBigInt(bytes));
+        expect(murmur2(Buffer.concat([Buffer.from('ab'), bytes, Buffer.from('c')]), 2, 2 + bytes.length)).toBe(
+          murmur2ByBigInt(bytes),
+        );
       }),
     );
   });
