@@ -9,6 +9,7 @@ import { FeedRendering, type FeedStyle } from '../../server/gateway/feed-renderi
 import { judgeJson } from '../../server/gateway/json-bytes.ts';
 import { parseJson } from '../../server/gateway/json-text.ts';
 import { readRecordForm, recordPrefix, renderRecord, type ValueForm } from '../../server/gateway/record-json.ts';
+import { RecordScan } from '../../server/gateway/record-scan.ts';
 import { TextBuffer } from '../../server/gateway/text-buffer.ts';
 import { measure } from './measuring.ts';
 
@@ -155,6 +156,13 @@ function reading(name: string, form: object): void {
     const { records } = parsed.value as { records: readonly unknown[] };
     for (const each of records) if (readRecordForm(each).kind !== 'record') throw new Error('refused');
     return records.length;
+  });
+  const line = Buffer.from(JSON.stringify(form));
+  const scan = new RecordScan();
+  if (!scan.recordLine(line)) return;
+  measure(`read where it lies, ${name}`, { unit: 'records', bytes }, () => {
+    for (let call = 0; call < CALLS; call++) if (!scan.recordLine(line)) throw new Error('not plain');
+    return CALLS;
   });
 }
 
