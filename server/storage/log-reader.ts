@@ -266,8 +266,9 @@ export class LogReader {
           // Once more from the disk, in case the first answer was a stray one; then it is damage.
           const second = this.#takeBatches(again.subarray(0, await file.read(again, position)), wish);
           if (second.batches.length > 0) return { kind: 'batches', batches: second.batches };
-          // A cut that came meanwhile is no damage.
+          // A cut that came meanwhile is no damage, nor is retention.
           if (generation !== this.#view.generation()) return { kind: 'batches', batches: [] };
+          if (this.#isDropped(segment)) return { kind: 'below-start' };
           if (second.consumed === 0 && entry >= 0 && 'lastOffset' in expected) {
             // An index entry does not say where its batch begins in offsets: come from the one before.
             ({ entry, position, expected } = this.#scanStart(segment, offsets, { entry: entry - 1, from }));
@@ -278,6 +279,8 @@ export class LogReader {
             position: position + second.consumed,
             reason: second.reason ?? 'the file is shorter than what was written',
           });
+          if (range === null)
+            return this.#isDropped(segment) ? { kind: 'below-start' } : { kind: 'batches', batches: [] };
           if (wanted.isStoppedBy(range)) return { kind: 'damaged', range };
           // The damage lies before what was asked for: read on behind it.
           if (range.toPosition === null || range.toPosition <= position) return { kind: 'batches', batches: [] };
@@ -293,8 +296,9 @@ export class LogReader {
         return { kind: 'batches', batches: [] };
       }
       const reason = `the batches end at offset ${expected.baseOffset} where the segment should reach ${endOffset}`;
+      if (this.#isDropped(segment)) return { kind: 'below-start' };
       const range = await this.#noteDamage(segment, file, { from: expected.baseOffset, position, reason });
-      return { kind: 'damaged', range };
+      return range === null ? { kind: 'batches', batches: [] } : { kind: 'damaged', range };
     });
   }
 
@@ -354,16 +358,23 @@ export class LogReader {
     return ended('more', null);
   }
 
+  /** The log begins behind it by now: its epochs are not known any more, and the files are gone or going. */
+  #isDropped(segment: Segment): boolean {
+    return comparePositions(segment.end, this.#view.epochs.base) <= 0;
+  }
+
   async #noteDamage(
     segment: Segment,
     file: DiskFile,
     found: { readonly from: number; readonly position: number; readonly reason: string },
-  ): Promise<DamagedRange> {
+  ): Promise<DamagedRange | null> {
+    const generation = this.#view.generation();
     const behind = await findBatchBehind(file, found.position + 1, {
       endPosition: segment.writtenBytes,
       damaged: { position: found.position, offset: found.from },
       offsetMax: segment.endOffset,
     });
+    if (generation !== this.#view.generation() || this.#isDropped(segment)) return null;
     const range: DamagedRange = {
       from: offset(found.from),
       to: offset(behind?.baseOffset ?? Math.min(segment.endOffset, this.#view.durableOffset())),

@@ -19,7 +19,7 @@ import { SeededRandom } from './random.ts';
 import { Scheduler } from './scheduler.ts';
 import type { ServedGroup } from './served-group.ts';
 import { Troubles } from './troubles.ts';
-import { allEntries } from './watched-log.ts';
+import { readAll } from './watched-log.ts';
 
 export interface ClusterReport {
   readonly events: number;
@@ -204,9 +204,8 @@ export class Cluster {
 
   async #compare(node: number, partition: number, { log }: ServedGroup): Promise<void> {
     const truth = this.#truths.get(partition)!;
-    const { base } = log.inner.shape;
     const count = truth.committed.length;
-    truth.equals(node, { base, entries: await allEntries(log.inner), count });
+    truth.equals(node, { ...(await readAll(log.inner)), count });
   }
 
   #leaderOf(partition: number): ServedGroup | null {

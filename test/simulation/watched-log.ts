@@ -49,8 +49,7 @@ export class WatchedLog implements GroupLog {
 
   /** The log was opened: reads all of it and holds it against what its disk promised. */
   async begin(inner: PartitionLog, record: Promised['record']): Promise<void> {
-    const { base } = inner.shape;
-    const entries = await allEntries(inner);
+    const { base, entries } = await readAll(inner);
     this.#truth.recordFound(this.#node, record);
     this.#truth.reopened(this.#node, base, entries);
     this.#inner = inner;
@@ -146,18 +145,27 @@ export class WatchedLog implements GroupLog {
   }
 }
 
+export interface ReadLog {
+  readonly base: Position;
+  readonly entries: LogEntry[];
+}
+
 /** Everything that the log holds, by reads as a follower's. */
-export const allEntries = async (log: PartitionLog): Promise<LogEntry[]> => {
-  const entries: LogEntry[] = [];
-  const { base } = log.shape;
+export const readAll = async (log: PartitionLog): Promise<ReadLog> => {
+  let { base } = log.shape;
+  let entries: LogEntry[] = [];
   const { end } = log;
-  let at = base;
-  while (!isSame(at, end)) {
+  for (let at = base; !isSame(at, end); at = entries.at(-1)?.position ?? base) {
     const read = await log.readAfter(at, { bytesMax: READ_BYTES });
-    if (read.kind !== 'batches' || read.batches.length === 0)
+    if (read.kind === 'below-start') {
+      // Retention came in between.
+      ({ base } = log.shape);
+      entries = [];
+    } else if (read.kind === 'batches' && read.batches.length > 0) {
+      for (const batch of read.batches) entries.push(entryOf(batch));
+    } else {
       throw new Error(`a log cannot be read: ${JSON.stringify(read)}`);
-    for (const batch of read.batches) entries.push(entryOf(batch));
-    at = entries.at(-1)!.position;
+    }
   }
-  return entries;
+  return { base, entries };
 };

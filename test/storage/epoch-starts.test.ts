@@ -476,6 +476,23 @@ describe('a cut to a position', () => {
   });
 });
 
+describe('a follower that is read for while its place is dropped', () => {
+  test('is told so, and nothing counts as damage', async () => {
+    const kinds = new Set<string>();
+    for (let steps = 0; steps < 30; steps++) {
+      const world = await worldOf(`dropped ${steps}`, 300);
+      const reading = world.log.readAfter(positionAt(0, 1), { bytesMax: 100_000 });
+      const dropping = world.log.advanceStart(offset(7));
+      for (let step = 0; step < steps; step++) await world.scheduler.step();
+      const early = world.log.readAfter(positionAt(2, 5), { bytesMax: 100_000 });
+      for (const outcome of [await world.drive(reading), await world.drive(early)]) kinds.add(outcome.kind);
+      await world.drive(dropping);
+      expect(world.log.damagedRanges).toEqual([]);
+    }
+    expect([...kinds].sort()).toEqual(['batches', 'below-start']);
+  });
+});
+
 describe('a snapshot', () => {
   const BASE = positionAt(9, 50);
 
