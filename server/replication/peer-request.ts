@@ -64,7 +64,11 @@ export interface PeerRequest {
 }
 
 /** Asks a peer; never rejects. */
-export const askPeer = async (links: PeerLinks, request: PeerRequest, options: CallOptions): Promise<PeerAnswer> => {
+export const askPeer = async (
+  links: Pick<PeerLinks, 'call'>,
+  request: PeerRequest,
+  options: CallOptions,
+): Promise<PeerAnswer> => {
   const outcome: CallOutcome = await links.call(request.to, prefixed(request.kind, request.body), options);
   if (outcome.kind !== 'answer') return outcome;
   const [status] = outcome.bytes;

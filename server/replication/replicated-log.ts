@@ -69,6 +69,8 @@ export interface GroupSnapshots {
   snapshotState(base: Position): Uint8Array | null;
   /** The log is about to be replaced by an empty one at `base`; once settled, the state must survive a crash. */
   installState(base: Position, state: Uint8Array): Promise<void>;
+  /** The state is kept durably up to here: the log may not begin above it, whoever asks for that. */
+  startMax(): Offset;
 }
 
 /** Reads for a follower when its turn has come, or hears that it never will. */
@@ -485,6 +487,8 @@ export class ReplicatedLog {
     const to = this.#startWanted;
     // What is committed can be durable elsewhere first.
     if (to > this.#log.durable.offset || this.#busy === 'log' || this.#log.state !== 'open') return;
+    // Two replicas that lose power together would hold neither the records nor a state that is made of them.
+    if (to > (this.#options.snapshots?.startMax() ?? to)) return;
     this.#log.advanceStart(to).then(
       () => {
         if (!this.#isClosed) this.#followStart();
