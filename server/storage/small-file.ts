@@ -8,10 +8,10 @@ export const TEMPORARY_SUFFIX = '.tmp';
 
 export const isTemporaryName = (name: string): boolean => name.endsWith(TEMPORARY_SUFFIX);
 
-export const replaceSmallFile = async (disk: Disk, target: string, contents: string): Promise<void> => {
+export const replaceSmallFile = async (disk: Disk, target: string, contents: string | Uint8Array): Promise<void> => {
   const temporary = target + TEMPORARY_SUFFIX;
   if (await disk.exists(temporary)) await disk.removeFile(temporary);
-  const bytes = Buffer.from(contents, 'utf8');
+  const bytes = typeof contents === 'string' ? Buffer.from(contents, 'utf8') : contents;
   const file = await disk.open(temporary, 'create');
   try {
     const written = await file.write([bytes], 0);
