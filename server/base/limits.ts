@@ -85,6 +85,34 @@ export const SNAPSHOT_CHUNK_BYTES_MAX = 512 * KIB;
 /** Leaderships moved at once, in all and at one broker: each stops the appends of a partition for a moment. */
 export const LEADER_TRANSFERS_MAX = 8;
 export const LEADER_TRANSFERS_PER_BROKER_MAX = 2;
+/** Answers of one replicated state machine that wait for a commit: a majority that is slow must not fill the memory. */
+export const STATE_ANSWERS_MAX = 10_000;
+/** Records of metadata after which a new snapshot of it is kept: what a start replays at most, some tens of milliseconds. */
+export const METADATA_SNAPSHOT_RECORDS = 2_000;
+/** Of the metadata log, read or sent at once; half of a frame's limit, so that a long poll answers before it is large. */
+export const METADATA_PIECE_BYTES = 512 * KIB;
+/** A node that follows the metadata is answered after this without news: below the time-outs of anything between two nodes. */
+export const METADATA_POLL_MS = 5_000;
+/** A change of metadata is tried for so long: a few elections. */
+export const METADATA_REQUEST_MS = 15_000;
+/** One attempt of it: a controller that is cut off must not take all of that time. */
+export const METADATA_ATTEMPT_MS = 5_000;
+/** Between two attempts: long enough for an election to move on, short enough for a person who waits. */
+export const METADATA_PAUSE_MS = 100;
+/** After an answer the local image is waited for, so that who asked sees what it did; it is milliseconds away, or cut off. */
+export const METADATA_IMAGE_MS = 2_000;
+/** The controller's clock: liveness is judged once a tick, and a late tick is one tick. */
+export const CONTROLLER_TICK_MS = 500;
+/** How often a broker says that it is alive, and the silence after which the controller fences it: Kafka's 2 and 9 s. */
+export const BROKER_HEARTBEAT_MS = 2_000;
+export const BROKER_SESSION_MS = 9_000;
+/** Ticks between two looks at who leads what, and before a transfer that was asked for is asked for again. */
+export const BALANCE_TICKS = 10;
+export const BALANCE_RETRY_TICKS = 120;
+/** Between two rounds in which nodes that found a cluster ask each other. */
+export const FOUNDING_PAUSE_MS = 250;
+/** Silence of the founding in the log, when the same thing keeps it waiting. */
+export const FOUNDING_LOG_MS = 30_000;
 
 export const TOPIC_PAGE_MAX = 1_000;
 export const TOPIC_PAGE_DEFAULT = 100;
