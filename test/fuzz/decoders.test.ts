@@ -3,6 +3,7 @@
 
 import { expect, test } from 'vitest';
 import { clientDecoders } from './client-decoders.ts';
+import { coordinatorDecoders } from './coordinator-decoders.ts';
 import { type Decoder, fuzzDecoders } from './decoder-run.ts';
 import { requestDecoders } from './request-decoders.ts';
 import { storedDecoders } from './stored-decoders.ts';
@@ -13,7 +14,7 @@ const FROM = Number(process.env['FUZZ_FROM'] ?? 0);
 /** A hang is a tenth of it, on a machine that does nothing else. */
 const HANG_MS = 1_000;
 
-const decoders = [...requestDecoders, ...storedDecoders, ...clientDecoders];
+const decoders = [...requestDecoders, ...storedDecoders, ...clientDecoders, ...coordinatorDecoders];
 
 test('any bytes are answered by every decoder', { timeout: 7_200_000 }, async () => {
   const outcome = await fuzzDecoders(decoders, { seed: SEED, inputs: INPUTS, from: FROM });
