@@ -294,3 +294,5 @@ export const LEADERS_HEARD_MAX = 2 * PARTITIONS_MAX;
 export const PEER_REQUESTS_PER_KIND_MAX = 4_096;
 /** Snapshot states of one peer that arrive at once: more only hold more memory half-done. */
 export const PEER_SNAPSHOT_STATES_MAX = 2;
+/** Taken from peers by all logs of a node and not durable: beyond it no more is read from them, or slow disks would fill the memory. */
+export const PEER_RECEIVED_BYTES_MAX = 128 * MIB;

@@ -232,6 +232,10 @@ export class ReplicatedLog {
   get isAlone(): boolean {
     return this.#raft.isAlone;
   }
+  /** Taken, and not durable yet. */
+  get queuedBytes(): number {
+    return this.#log.queuedBytes;
+  }
   /** Tells the store's answers to one life of the core from those to another. */
   get life(): number {
     return this.#life;

@@ -15,6 +15,7 @@
 
 import type { NodeId } from '@sluice/protocol/ids';
 import { assert } from '../base/assert.ts';
+import { PEER_RECEIVED_BYTES_MAX } from '../base/limits.ts';
 import type { Logger } from '../base/logger.ts';
 import type { Clock, Timer } from '../io/clock.ts';
 import type { Lane, PeerIdentity, PeerLinks } from '../io/peer-link.ts';
@@ -50,6 +51,8 @@ export interface ReplicationOptions {
   readonly tickMs: number;
   /** Silence of a peer after which the groups that it leads wake. */
   readonly electionMs: number;
+  /** Taken from peers and not durable, of all groups; beyond it their bulk lanes are held back. */
+  readonly receivedBytesMax?: number;
 }
 
 export interface OpenGroup extends Omit<ReplicatedLogOptions, 'self' | 'host' | 'log'> {
@@ -89,6 +92,12 @@ export class Replication {
   /** Saved since the last flush began. */
   #unsaved: Unsaved[] = [];
   #isFlushing = false;
+  /** Groups whose log has something of a peer that is not durable yet. */
+  readonly #receiving = new Set<ReplicatedLog>();
+  /** Lanes that are held back until there is less of it. */
+  #held: (() => void)[] = [];
+  #heldCount = 0;
+  readonly #receivedBytesMax: number;
   #timer: Timer | null = null;
   #repeatTicks = 0;
   #isClosed = false;
@@ -96,6 +105,7 @@ export class Replication {
   constructor(options: ReplicationOptions) {
     this.#options = options;
     this.self = replicaId(options.nodeId, options.directory);
+    this.#receivedBytesMax = options.receivedBytesMax ?? PEER_RECEIVED_BYTES_MAX;
     this.#host = {
       logger: options.logger,
       fraction: () => options.random.fraction(),
@@ -120,6 +130,8 @@ export class Replication {
     for (const peer of this.#peers.values()) peer.close();
     this.#groups.clear();
     this.#peers.clear();
+    this.#receiving.clear();
+    this.#letGo();
   }
 
   // ---- Groups
@@ -143,9 +155,19 @@ export class Replication {
   /** The replica goes; also what is known of who leads the group, when the group itself is gone. */
   forget(name: GroupName): void {
     const key = groupKey(name);
-    this.#groups.get(key)?.group.close();
+    const group = this.#groups.get(key)?.group;
+    if (group !== undefined) {
+      group.close();
+      this.#receiving.delete(group);
+    }
     this.#groups.delete(key);
     this.#leaders.forget(name);
+    this.#letGo();
+  }
+
+  /** How often a bulk lane was held back. */
+  get heldCount(): number {
+    return this.#heldCount;
   }
 
   #touch(group: ReplicatedLog): void {
@@ -163,6 +185,7 @@ export class Replication {
       group.settle();
     }
     this.#flushSoon();
+    this.#letGo();
   };
 
   // ---- Who leads
@@ -317,13 +340,15 @@ export class Replication {
     this.#peers.get(nodeId)?.down();
   }
 
-  frame(from: PeerIdentity, lane: Lane, frame: Uint8Array): void {
+  /** A promise holds the bulk lane back: what was taken from peers waits for the disk. */
+  frame(from: PeerIdentity, lane: Lane, frame: Uint8Array): void | Promise<void> {
     const peer = this.#peers.get(from.nodeId);
-    if (peer === undefined || this.#isClosed) return;
+    if (peer === undefined || this.#isClosed) return undefined;
     if (peer.heard(from, this.#options.clock.monotonicMs())) this.#wakeLedBy(peer.nodeId);
     const ends: MessageEnds = { from: replicaId(from.nodeId, from.directory), to: this.self };
-    if (lane === 'control') this.#controlFrame(frame, ends);
-    else this.#bulkFrame(peer, frame, ends);
+    if (lane === 'bulk') return this.#bulkFrame(peer, frame, ends);
+    this.#controlFrame(frame, ends);
+    return undefined;
   }
 
   #controlFrame(frame: Uint8Array, ends: MessageEnds): void {
@@ -337,19 +362,40 @@ export class Replication {
     for (const { group, message } of content.messages) this.#groups.get(groupKey(group))?.group.step(message);
   }
 
-  #bulkFrame(peer: Peer, frame: Uint8Array, ends: MessageEnds): void {
+  #bulkFrame(peer: Peer, frame: Uint8Array, ends: MessageEnds): void | Promise<void> {
     const whole = peer.assemble(frame);
-    if (whole === null) return;
+    if (whole === null) return undefined;
     const content = readBulkMessage(whole, ends);
     if (content === null) {
       this.#malformed(ends.from, 'bulk');
-      return;
+      return undefined;
     }
     const group = this.#groups.get(groupKey(content.group))?.group;
-    if (group === undefined) return;
+    if (group === undefined) return undefined;
     if (content.kind === 'snapshot-state') peer.stateOf(content.group).take(content.part);
     else if (content.message.kind !== 'snapshot') group.step(content.message);
     else group.stepSnapshot(content.message, peer.stateOf(content.group).finish(content.message.base));
+    if (group.queuedBytes > 0) this.#receiving.add(group);
+    if (this.#receivedBytes() <= this.#receivedBytesMax) return undefined;
+    this.#heldCount++;
+    return new Promise(resolve => this.#held.push(resolve));
+  }
+
+  #receivedBytes(): number {
+    let bytes = 0;
+    for (const group of this.#receiving) {
+      if (group.queuedBytes === 0) this.#receiving.delete(group);
+      else bytes += group.queuedBytes;
+    }
+    return bytes;
+  }
+
+  /** Something became durable, or was dropped. */
+  #letGo(): void {
+    if (this.#held.length === 0 || this.#receivedBytes() > this.#receivedBytesMax) return;
+    const held = this.#held;
+    this.#held = [];
+    for (const go of held) go();
   }
 
   #malformed(peer: ReplicaId, lane: Lane): void {

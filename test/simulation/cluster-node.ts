@@ -151,6 +151,8 @@ export class ClusterNode {
       logger: silent,
       tickMs: this.#cluster.plan.tickMs,
       electionMs: this.#cluster.plan.tickMs * this.#cluster.plan.electionTicks,
+      // Small, so that it happens.
+      receivedBytesMax: 2_000,
     });
     life.replication = replication;
     for (const { partition, nodes } of this.#cluster.plan.groups) {
@@ -225,7 +227,13 @@ export class ClusterNode {
 }
 
 const handlersOf = (replication: Replication, stall: Stall): PeerHandlers => ({
-  frame: (from, lane, frame) => stall.whenRunning('input', () => replication.frame(from, lane, frame)),
+  frame: (from, lane, frame) => {
+    let held: void | Promise<void> = undefined;
+    stall.whenRunning('input', () => {
+      held = replication.frame(from, lane, frame);
+    });
+    return held;
+  },
   call: () => new Promise(() => undefined),
   up: identity => stall.whenRunning('input', () => replication.peerUp(identity)),
   down: identity => stall.whenRunning('input', () => replication.peerDown(identity)),

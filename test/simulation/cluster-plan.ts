@@ -8,6 +8,8 @@ export const troubles = [
   'kill',
   'cut',
   'partition',
+  'isolate',
+  'behead',
   'silent',
   'noise',
   'reset',

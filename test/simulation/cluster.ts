@@ -30,6 +30,8 @@ export interface ClusterReport {
   readonly lives: number;
   readonly cuts: number;
   readonly installs: number;
+  /** How often a bulk lane waited for the disk, in the last lives. */
+  readonly held: number;
   readonly convergedMs: number;
   readonly trace: string;
 }
@@ -41,7 +43,8 @@ export class SimulationFailure extends Error {
 const TOPIC = topicId('5a5a5a5a-0000-4000-8000-000000000001');
 /** From healing to agreement: several elections, back-offs of links and restarts. */
 const CONVERGE_MS = 30_000;
-const FINAL_WRITE_MS = 10_000;
+/** Idle for long enough that every group goes quiet. */
+const ASLEEP_MS = 1_500;
 const LAST_TRACE_LINES = 40;
 
 interface Reader {
@@ -169,7 +172,8 @@ export class Cluster {
     for (const { nodeId: id, life } of this.nodes) {
       if (life === null) continue;
       for (const [partition, served] of life.served) {
-        if (served.group.isLeader) this.#truths.get(partition)!.leads(id, served.group.term);
+        const { group } = served;
+        if (group.isLeader) this.#truths.get(partition)!.leads(id, group.term, group.configuration.voters);
       }
     }
   }
@@ -179,27 +183,54 @@ export class Cluster {
     this.#troubles.heal();
     this.trace('healed');
     const healedMs = this.scheduler.nowMs;
-    const deadlineMs = healedMs + CONVERGE_MS;
-    await this.#until(() => this.#isAgreed() || this.scheduler.nowMs > deadlineMs, failed);
-    if (!this.#isAgreed())
-      throw new SimulationFailure(`no agreement ${CONVERGE_MS} ms after healing: ${this.#picture()}`);
+    await this.#within('no agreement', () => this.#isAgreed(), failed);
     const convergedMs = this.scheduler.nowMs - healedMs;
-    // Whoever leads takes a record, wakes who sleeps, and all have it.
-    const before = this.#truths.size;
-    const wanted = new Map([...this.#truths].map(([partition, truth]) => [partition, truth.committed.length]));
-    for (const [partition] of this.#truths) this.#produce('last', partition, this.#leaderOf(partition));
-    const isWritten = (): boolean =>
-      [...this.#truths].every(([partition, truth]) => truth.committed.length > wanted.get(partition)!) &&
-      this.#isAgreed();
-    await this.#until(() => isWritten() || this.scheduler.nowMs > deadlineMs + FINAL_WRITE_MS, failed);
-    if (!isWritten())
-      throw new SimulationFailure(`a last record is not everywhere: ${this.#picture()} (${before} groups)`);
+    await this.#writeEverywhere(failed);
+    await this.#loseALeader(failed);
     for (const node of this.nodes) {
       for (const [partition, served] of node.life!.served) {
         await this.#drive(this.#compare(node.nodeId, partition, served), failed);
       }
     }
     return convergedMs;
+  }
+
+  /** Whoever leads takes a record, wakes who sleeps, and all have it. */
+  async #writeEverywhere(failed: () => unknown): Promise<void> {
+    const before = new Map([...this.#truths].map(([partition, truth]) => [partition, truth.committed.length]));
+    const isWritten = (): boolean =>
+      [...this.#truths].every(([partition, truth]) => truth.committed.length > before.get(partition)!) &&
+      this.#isAgreed();
+    for (const partition of this.#truths.keys()) this.#produce('last', this.#leaderOf(partition));
+    await this.#within('a last record is not everywhere', isWritten, failed);
+  }
+
+  /** When all groups sleep a node dies: those that have a majority left elect, and take records again. */
+  async #loseALeader(failed: () => unknown): Promise<void> {
+    const asleepMs = this.scheduler.nowMs + ASLEEP_MS;
+    await this.#until(() => this.scheduler.nowMs > asleepMs, failed);
+    const leader = this.nodes.find(({ life }) => [...life!.served.values()].some(({ group }) => group.isLeader))!;
+    leader.end('kill');
+    this.trace(`${leader.nodeId} dies`);
+    const living = this.plan.groups.filter(({ nodes }) => {
+      const alive = nodes.filter(id => id !== leader.nodeId);
+      return alive.length * 2 > nodes.length;
+    });
+    const isLed = (): boolean => living.every(({ partition }) => this.#leaderOf(partition) !== null);
+    await this.#within('a group has no leader after the one it had died', isLed, failed);
+    const before = new Map([...this.#truths].map(([partition, truth]) => [partition, truth.committed.length]));
+    for (const { partition } of living) this.#produce('survivor', this.#leaderOf(partition));
+    const isServed = (): boolean =>
+      living.every(({ partition }) => this.#truths.get(partition)!.committed.length > before.get(partition)!);
+    await this.#within('a group commits nothing after its leader died', isServed, failed);
+    leader.start();
+    await this.#within('no agreement after a node came back', () => this.#isAgreed(), failed);
+  }
+
+  async #within(what: string, condition: () => boolean, failed: () => unknown): Promise<void> {
+    const deadlineMs = this.scheduler.nowMs + CONVERGE_MS;
+    await this.#until(() => condition() || this.scheduler.nowMs > deadlineMs, failed);
+    if (!condition()) throw new SimulationFailure(`${what} after ${CONVERGE_MS} ms: ${this.#picture()}`);
   }
 
   async #compare(node: number, partition: number, { log }: ServedGroup): Promise<void> {
@@ -260,7 +291,6 @@ export class Cluster {
   #report(convergedMs: number): ClusterReport {
     const sum = (of: (truth: GroupTruth) => number): number =>
       [...this.#truths.values()].reduce((total, truth) => total + of(truth), 0);
-    const logs = this.nodes.flatMap(({ life }) => [...(life?.served.values() ?? [])].map(({ log }) => log));
     return {
       events: this.#events,
       acknowledged: this.history.acknowledgedCount,
@@ -268,8 +298,9 @@ export class Cluster {
       committed: sum(truth => truth.committed.length),
       terms: sum(truth => truth.terms),
       lives: this.nodes.reduce((total, node) => total + node.lives - 1, 0),
-      cuts: logs.reduce((total, log) => total + log.cuts, 0),
-      installs: logs.reduce((total, log) => total + log.installs, 0),
+      cuts: sum(truth => truth.cutCount),
+      installs: sum(truth => truth.installCount),
+      held: this.nodes.reduce((total, { life }) => total + (life?.replication?.heldCount ?? 0), 0),
       convergedMs,
       trace: this.#hash.digest('hex'),
     };
@@ -305,11 +336,10 @@ export class Cluster {
     const life = this.nodes[id - 1]?.life ?? null;
     if (life === null || life.stall.isStalled || !life.isUp) return;
     const served = life.served.get(partition) ?? null;
-    for (let more = random.pick([1, 1, 1, 3]); more > 0; more--)
-      this.#produce(process, partition, served, random.between(1, 3));
+    for (let more = random.pick([1, 1, 1, 3]); more > 0; more--) this.#produce(process, served, random.between(1, 3));
   }
 
-  #produce(process: string, _partition: number, served: ServedGroup | null, count = 1): void {
+  #produce(process: string, served: ServedGroup | null, count = 1): void {
     served?.produce(process, { name: `r${this.#names++}`, count });
   }
 

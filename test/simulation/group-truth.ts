@@ -47,6 +47,9 @@ export const isSameEntry = (a: LogEntry, b: LogEntry): boolean =>
 const text = ({ position, baseOffset, checksum, kind }: LogEntry): string =>
   `${kind} ${baseOffset}..${textOf(position)} (${checksum.toString(16)})`;
 
+/** Of NODE/DIRECTORY. */
+export const nodeOf = (replica: string): number => Number(replica.split('/')[0]);
+
 /** The first of them behind the position. */
 export const firstBehind = (entries: readonly LogEntry[], position: Position): number => {
   let low = 0;
@@ -78,7 +81,8 @@ export class GroupTruth {
   /** All that was ever committed, in order. */
   readonly committed: LogEntry[] = [];
   readonly promised = new Map<number, Promised>();
-  isCommitChecked = true;
+  cutCount = 0;
+  installCount = 0;
 
   constructor(name: string, fail: (what: string) => void) {
     this.name = name;
@@ -89,10 +93,23 @@ export class GroupTruth {
     return this.#leaders.size;
   }
 
-  leads(node: number, term: number): void {
+  leads(node: number, term: number, voters: ReadonlySet<string>): void {
     const known = this.#leaders.get(term);
-    if (known === undefined) this.#leaders.set(term, node);
-    else if (known !== node) this.#fail(`nodes ${known} and ${node} both lead in term ${term}`);
+    if (known === node) return;
+    if (known !== undefined) {
+      this.#fail(`nodes ${known} and ${node} both lead in term ${term}`);
+      return;
+    }
+    this.#leaders.set(term, node);
+    let votes = 0;
+    for (const voter of voters) {
+      const record = this.promised.get(nodeOf(voter))?.record ?? null;
+      if (record === null || record.term < term) continue;
+      if (record.term > term || (record.vote !== null && nodeOf(record.vote) === node)) votes++;
+    }
+    if (votes * 2 <= voters.size) {
+      this.#fail(`node ${node} leads in term ${term} by ${votes} of ${voters.size} votes that are on disk`);
+    }
   }
 
   /** The replica believes that everything up to the position is committed. */

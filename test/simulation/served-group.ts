@@ -12,7 +12,7 @@ import type {
 import type { OpenSend, ReadRecord } from '../history/log-history.ts';
 import { makeBatch, recordsOf } from '../storage/batches.ts';
 import type { Cluster } from './cluster.ts';
-import type { GroupTruth } from './group-truth.ts';
+import { type GroupTruth, nodeOf } from './group-truth.ts';
 import type { WatchedLog } from './watched-log.ts';
 
 interface Parked {
@@ -108,11 +108,7 @@ export class ServedGroup implements GroupListener {
     truth.commits(nodeId, position);
     const { configuration, isLeader } = this.group;
     if (isLeader && configuration.outgoing.size === 0) {
-      truth.ledCommit(
-        nodeId,
-        position,
-        [...configuration.voters].map(voter => Number(voter.split('/')[0])),
-      );
+      truth.ledCommit(nodeId, position, [...configuration.voters].map(nodeOf));
     }
     while (this.#parked[0] !== undefined && comparePositions(this.#parked[0].end, position) <= 0) {
       const { end, baseOffset, sends } = this.#parked.shift()!;
@@ -124,7 +120,7 @@ export class ServedGroup implements GroupListener {
   roleChanged({ role, term }: RoleChange): void {
     const { truth, nodeId, cluster } = this.#options;
     cluster.trace(`${nodeId} ${role} ${truth.name} ${term}`);
-    if (role === 'leader') truth.leads(nodeId, term);
+    if (role === 'leader') truth.leads(nodeId, term, this.group.configuration.voters);
   }
 
   leadershipLost(): void {

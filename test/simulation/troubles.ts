@@ -100,6 +100,8 @@ export class Troubles {
       case 'slow-disk':
         this.#slowDown(node);
         return;
+      case 'isolate':
+      case 'behead':
       case 'transfer':
       case 'retention':
         this.#operate(trouble);
@@ -149,14 +151,40 @@ export class Troubles {
     });
   }
 
-  #operate(what: 'transfer' | 'retention'): void {
+  /** Something happens to a leader. */
+  #operate(what: 'isolate' | 'behead' | 'transfer' | 'retention'): void {
     const random = this.#random;
-    const leaders = this.#cluster.nodes.flatMap(({ life }) =>
-      life === null || life.stall.isStalled ? [] : [...life.served.values()].filter(served => served.group.isLeader),
-    );
+    const { network, nodes, scheduler } = this.#cluster;
+    const leaders = nodes.flatMap(node => {
+      const { life } = node;
+      if (life === null || life.stall.isStalled) return [];
+      return [...life.served.values()].filter(({ group }) => group.isLeader).map(served => ({ node, served }));
+    });
     if (leaders.length === 0) return;
-    const served = random.pick(leaders);
-    if (what === 'retention') this.#cluster.retain(served, random.fraction());
-    else served.group.transfer(random.pick([...served.group.configuration.voters]));
+    const { node, served } = random.pick(leaders);
+    const others = nodes.map(each => each.nodeId).filter(id => id !== node.nodeId);
+    switch (what) {
+      case 'isolate':
+        // Long enough that another one is elected, while it goes on to take what clients bring.
+        network.partition([node.nodeId], others);
+        scheduler.after(random.between(300, 3_000), () => {
+          for (const id of others) {
+            network.heal(node.nodeId, id);
+            network.heal(id, node.nodeId);
+          }
+        });
+        return;
+      case 'behead':
+        node.end(random.pick(['power', 'kill']));
+        scheduler.after(random.pick([10, 300, 2_000]), () => {
+          if (node.life === null) node.start();
+        });
+        return;
+      case 'retention':
+        this.#cluster.retain(served, random.fraction());
+        return;
+      case 'transfer':
+        served.group.transfer(random.pick([...served.group.configuration.voters]));
+    }
   }
 }

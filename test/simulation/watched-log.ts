@@ -17,8 +17,6 @@ export class WatchedLog implements GroupLog {
   readonly #node: number;
   #inner: PartitionLog | null = null;
   #state: Promised | null = null;
-  cuts = 0;
-  installs = 0;
   /** What the real log is opened with. */
   readonly listener: LogListener;
 
@@ -109,7 +107,7 @@ export class WatchedLog implements GroupLog {
   }
 
   cut(to: Position): Promise<void> {
-    this.cuts++;
+    this.#truth.cutCount++;
     this.#truth.cuts(this.#node, this.#promised.entries.slice(firstBehind(this.#promised.entries, to)));
     // A crash may leave what is cut, or not.
     this.#shorten(to);
@@ -123,7 +121,7 @@ export class WatchedLog implements GroupLog {
   }
 
   async install(base: Position): Promise<void> {
-    this.installs++;
+    this.#truth.installCount++;
     const state = this.#promised;
     state.entries = [];
     state.base = base;

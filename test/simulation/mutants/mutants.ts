@@ -1,0 +1,215 @@
+// Known bugs of this field, each as a change of the source text, and the cluster with it in. They live here, so that no production code
+// knows of them; a text that is not found exactly once is an error, so that none can wither unseen.
+
+import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Cluster } from '../cluster.ts';
+import type { ClusterPlan } from '../cluster-plan.ts';
+
+const root = fileURLToPath(new URL('../../..', import.meta.url));
+const place = join(root, '.work/simulation-mutants');
+
+export interface Mutant {
+  readonly name: string;
+  /** Below server/. */
+  readonly file: string;
+  readonly from: string;
+  readonly to: string;
+  /** Random seeds find it in hundreds or never: scenarios of test/raft and test/storage do. */
+  readonly rarely?: true;
+  /** What makes it likely; the rest is drawn. */
+  readonly wishes?: Partial<ClusterPlan>;
+}
+
+const three = { nodes: 3, groups: [{ partition: 0, nodes: [1, 2, 3] }], safetyMs: 8_000, clientEveryMs: 40 } as const;
+const crashes = { ...three, troubles: ['power', 'slow-disk'], troubleEveryMs: 300 } as const;
+const splits = { ...three, troubles: ['isolate', 'behead'], troubleEveryMs: 900, safetyMs: 12_000 } as const;
+const fulls = { ...three, troubles: ['full', 'slow-disk', 'kill'], troubleEveryMs: 300 } as const;
+
+export const mutants: readonly Mutant[] = [
+  {
+    name: 'acknowledgement before the sync',
+    file: 'raft/outbox.ts',
+    from: 'if (version > durable.version || !isDurable) waiting.push(held);',
+    to: 'if (version > durable.version) waiting.push(held);',
+    wishes: crashes,
+  },
+  {
+    name: 'leader counts what it has not synced',
+    file: 'raft/leader.ts',
+    from: 'const position = this.#replica.acknowledgeable;',
+    to: 'const position = this.#replica.shape.end;',
+    wishes: crashes,
+  },
+  {
+    name: 'lost sync',
+    file: 'storage/partition-log.ts',
+    from: "await this.#context.syncGate.run('log', () => file.sync());\n    } catch (cause) {",
+    to: "await this.#context.syncGate.run('log', () => Promise.resolve());\n    } catch (cause) {",
+    wishes: crashes,
+  },
+  {
+    name: 'vote not persisted',
+    file: 'replication/replica-records.ts',
+    from: '      vote,\n      recovery,\n      configurations: configurations.map',
+    to: '      vote: null,\n      recovery,\n      configurations: configurations.map',
+    wishes: crashes,
+  },
+  {
+    name: 'store notice before the sync',
+    file: 'replication/replication.ts',
+    from: 'await this.#options.records.flush();',
+    to: 'void this.#options.records.flush();',
+    wishes: crashes,
+  },
+  {
+    name: 'durable notice of an older generation believed',
+    file: 'storage/partition-log.ts',
+    from: 'if (generation !== this.#generation) return;\n    this.#noteDurable(group.end);',
+    to: 'this.#noteDurable(group.end);',
+    wishes: splits,
+  },
+  {
+    name: 'starts left out of the comparison',
+    file: 'raft/append-request.ts',
+    from: 'const own = shape.startsAfter(from);',
+    to: 'const own = shape.startsAfter(from).filter(start => start.startOffset < shape.end.offset);',
+    wishes: splits,
+  },
+  {
+    name: 'gap ignored: a request matches whatever stands before it',
+    file: 'raft/append-request.ts',
+    from: 'if (isBefore(settled, prev) && !shape.holds(prev)) {',
+    to: 'if (isBefore(settled, prev) && prev.offset > shape.end.offset) {',
+    wishes: splits,
+  },
+  {
+    name: 'commit of an old term',
+    file: 'raft/leader.ts',
+    from: 'agreed.epoch !== this.#replica.term || ',
+    to: '',
+    wishes: splits,
+  },
+  {
+    name: 'follower commits up to its own end',
+    file: 'raft/replica.ts',
+    from: 'this.commitTo(earlier(append.commit, judgement.matched));',
+    to: 'this.commitTo(earlier(append.commit, this.shape.end));',
+    wishes: splits,
+  },
+  {
+    name: 'log of a candidate not looked at',
+    file: 'raft/voter.ts',
+    from: "if (isBefore(position, replica.claim)) return 'no';",
+    to: '',
+    wishes: splits,
+  },
+  {
+    name: 'half the voters are a majority',
+    file: 'raft/quorum.ts',
+    from: 'Math.floor(voters.size / 2) + 1',
+    to: 'Math.ceil(voters.size / 2)',
+    wishes: { ...splits, nodes: 2, groups: [{ partition: 0, nodes: [1, 2] }] },
+  },
+  {
+    name: 'quiet group that nobody wakes',
+    file: 'replication/replication.ts',
+    from: 'if (peer.judgeSilence(nowMs, this.#options.electionMs)) this.#wakeLedBy(peer.nodeId);',
+    to: 'peer.judgeSilence(nowMs, this.#options.electionMs);',
+    wishes: {
+      ...three,
+      clientEveryMs: 1_500,
+      troubles: ['kill', 'power', 'cut'],
+      troubleEveryMs: 1_500,
+      safetyMs: 12_000,
+    },
+  },
+  {
+    name: 'a follower that is behind is sent to sleep',
+    file: 'raft/leader.ts',
+    from: 'if (isLast && !progress.hasAcknowledged(commit)) continue;',
+    to: 'if (isLast && progress.acknowledged === null) continue;',
+    wishes: {
+      ...three,
+      clientEveryMs: 500,
+      clients: 1,
+      troubles: ['silent', 'stall'],
+      troubleEveryMs: 1_500,
+      safetyMs: 15_000,
+    },
+  },
+  {
+    name: 'commit told before the log has it',
+    file: 'replication/replicated-log.ts',
+    from: "if (news === null || this.#busy !== 'no') return;",
+    to: 'if (news === null) return;',
+    wishes: splits,
+  },
+  {
+    name: 'messages judged while the log is being cut',
+    file: 'replication/replicated-log.ts',
+    from: "    if (this.#busy !== 'no') {\n      this.#wait(message);\n      return;\n    }\n",
+    to: '',
+    wishes: splits,
+  },
+  {
+    name: 'core that is not told that its log lost something',
+    file: 'replication/replicated-log.ts',
+    from: 'else this.#restart();\n  }',
+    to: '\n  }',
+    wishes: fulls,
+  },
+  {
+    name: 'order that is dropped with its session is never tried again',
+    file: 'replication/replicated-log.ts',
+    from: 'dropped: () => this.#unreadable(order, life),',
+    to: 'dropped: () => undefined,',
+    wishes: { ...three, troubles: ['reset', 'cut', 'kill'], troubleEveryMs: 300 },
+  },
+  {
+    name: 'leaders are not announced when a session begins, nor again',
+    file: 'replication/replication.ts',
+    from: 'for (const peer of peers) {',
+    to: 'for (const peer of [...peers].slice(1_000)) {',
+    wishes: { nodes: 4, groups: [{ partition: 0, nodes: [1, 2, 3] }], troubles: ['kill'], safetyMs: 5_000 },
+  },
+];
+
+/** The cluster with the fault in it, loaded from a copy by Node's own import: a test runner would transform every copy of every file. */
+export const mutated = ({ name, file, from, to }: Mutant): typeof Cluster => {
+  const folder = join(place, name.replaceAll(/[^a-z]+/g, '-'));
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(join(folder, 'test'), { recursive: true });
+  for (const part of ['base', 'io', 'raft', 'replication', 'storage'])
+    cpSync(join(root, 'server', part), join(folder, 'server', part), { recursive: true });
+  for (const part of ['simulation', 'history', 'storage'])
+    cpSync(join(root, 'test', part), join(folder, 'test', part), { recursive: true });
+  const path = join(folder, 'server', file);
+  const source = readFileSync(path, 'utf8');
+  const parts = source.split(from);
+  if (parts.length !== 2) throw new Error(`${file} holds the text of "${name}" ${parts.length - 1} times`);
+  writeFileSync(path, parts.join(to));
+  const load = createRequire(import.meta.url);
+  return (load(join(folder, 'test/simulation/cluster.ts')) as { Cluster: typeof Cluster }).Cluster;
+};
+
+export interface Caught {
+  /** Seeds until it failed; null: it held them all. */
+  readonly seeds: number | null;
+  readonly how: string;
+}
+
+export const hunt = async (mutant: Mutant, seedsMax: number): Promise<Caught> => {
+  const Mutated = mutated(mutant);
+  for (let seed = 0; seed < seedsMax; seed++) {
+    try {
+      await new Mutated(`mutant ${seed}`, mutant.wishes ?? {}).run();
+    } catch (fault) {
+      const [how = ''] = (fault instanceof Error ? fault.message : JSON.stringify(fault)).split('\n');
+      return { seeds: seed + 1, how };
+    }
+  }
+  return { seeds: null, how: '' };
+};
