@@ -48,7 +48,9 @@ const isUnknown = (attempt: Attempt): boolean =>
     !attempt.answer.result.ok &&
     attempt.answer.result.problem.facts['outcome'] === 'unknown');
 
-const isWorthRetrying = (code: ErrorCode): boolean => code === 'NOT_LEADER' || code === 'COORDINATOR_LOADING';
+/** A controller that stops is followed by another one. */
+const isWorthRetrying = (code: ErrorCode): boolean =>
+  code === 'NOT_LEADER' || code === 'COORDINATOR_LOADING' || code === 'SHUTTING_DOWN';
 
 export class ControllerClient {
   readonly #options: ControllerClientOptions;

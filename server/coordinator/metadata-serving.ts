@@ -35,6 +35,10 @@ export class MetadataServing {
     this.#records = records;
   }
 
+  close(): void {
+    this.#records = null;
+  }
+
   answer = async (bytes: Uint8Array): Promise<Uint8Array> => {
     const request = decodePullRequest(bytes);
     const answer = request === null || this.#records === null ? null : await this.#answer(this.#records, request);
@@ -49,6 +53,7 @@ export class MetadataServing {
     }
     const isFarBehind = this.#image.next - next > METADATA_SNAPSHOT_RECORDS;
     if (next < records.startOffset || isFarBehind) return this.#chunk(request);
+    if (this.#records === null) return null;
     const endMax = offset(Math.min(this.#image.next, records.durableOffset));
     if (next >= endMax) return { kind: 'records', hint: this.#hint(), batches: [] };
     const read = await records.read(next, { endMax, bytesMax: METADATA_PIECE_BYTES });

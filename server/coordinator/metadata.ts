@@ -454,6 +454,7 @@ export class Metadata {
     this.#controller.close();
     this.#client.close();
     this.#pull.close();
+    this.#serving.close();
     this.#committed?.close();
     this.#state.close();
     await this.#session.close();

@@ -122,7 +122,8 @@ interface Life {
 export class WorldNode {
   readonly id: NodeId;
   readonly #world: MetadataWorld;
-  readonly #options: NodeOptions;
+  /** Of its next start. */
+  options: NodeOptions;
   readonly #random: SeededRandom;
   disk: SimulatedDisk;
   /** Of the partitions that a test plays: who leads them. */
@@ -141,7 +142,7 @@ export class WorldNode {
   constructor(world: MetadataWorld, id: NodeId, options: NodeOptions) {
     this.id = id;
     this.#world = world;
-    this.#options = options;
+    this.options = options;
     this.#random = world.random.fork(`node-${id}`);
     this.disk = this.#newDisk();
   }
@@ -185,14 +186,14 @@ export class WorldNode {
         incarnation: life,
         clusterId: membership?.clusterId ?? (start.kind === 'alone' ? clusterId : ''),
       },
-      secret: this.#options.secret ?? 'secret',
+      secret: this.options.secret ?? 'secret',
     });
     process.links = links;
     const records = new StoreRecords(directory.context.store);
     const replication = new Replication({
       nodeId: this.id,
       directory: uuid,
-      links: this.#options.isWithoutLinks === true ? null : links,
+      links: this.options.isWithoutLinks === true ? null : links,
       records,
       clock,
       random: random.fork('replication'),
@@ -215,7 +216,7 @@ export class WorldNode {
       nodeId: this.id,
       directoryId: directoryId(uuid),
       incarnation: incarnation(life),
-      rack: this.#options.rack ?? '',
+      rack: this.options.rack ?? '',
       roles: ['broker', 'controller', 'gateway'],
       httpAddress: `host-${this.id}:8080`,
       grpcAddress: `host-${this.id}:9090`,
@@ -226,13 +227,13 @@ export class WorldNode {
       start,
       clusterId,
       catalogue: this.catalogue,
-      votersMax: this.#options.votersMax ?? 3,
+      votersMax: this.options.votersMax ?? 3,
       directory: DATA,
       disk,
       clock,
       random: random.fork('metadata'),
       logger,
-      links: this.#options.isWithoutLinks === true ? null : links,
+      links: this.options.isWithoutLinks === true ? null : links,
       requests,
       topicDefaults: {},
       openGroup: request => this.#openGroup(request, { directory, replication, records }),
@@ -244,9 +245,9 @@ export class WorldNode {
         return Promise.resolve(true);
       },
       failed: detail => this.failures.push(detail),
-      ...(this.#options.snapshotEveryRecords === undefined
+      ...(this.options.snapshotEveryRecords === undefined
         ? {}
-        : { snapshotEveryRecords: this.#options.snapshotEveryRecords }),
+        : { snapshotEveryRecords: this.options.snapshotEveryRecords }),
     });
     this.#life = { clock, directory, links, replication, metadata };
   }

@@ -261,6 +261,23 @@ describe('a controller that is lost', () => {
     expect(first.metadata.image().brokers.get(first.id)).toMatchObject({ fenced: false });
   });
 
+  test('because it stops, loses no request of the others', async () => {
+    for (let seed = 0; seed < 8; seed++) {
+      const world = new MetadataWorld(`stops ${seed}`);
+      const nodes = await three(world);
+      const first = controllerOf(nodes);
+      const rest = others(nodes, first);
+      const created = rest.flatMap((node, index) =>
+        [0, 1, 2].map(each => node.metadata.createTopic({ name: `t-${index}-${each}`, partitionCount: 1 })),
+      );
+      await world.scheduler.advance(world.random.fraction() * 4);
+      await first.stop();
+      const results = await world.drive(Promise.all(created));
+      expect(results.map(result => (result.ok ? 'ok' : result.problem.code))).toEqual(created.map(() => 'ok'));
+      expect(topicsOf(rest[0]!)).toHaveLength(6);
+    }
+  });
+
   test('cut off from the others, changes nothing and says that it does not know', async () => {
     const world = new MetadataWorld('cut off');
     const nodes = await three(world);
@@ -427,6 +444,37 @@ describe('the image', () => {
     expect(topicsOf(nodes[0])).toEqual(topicsOf(observer));
     expect(before).not.toBe('');
     expect(nodes.flatMap(node => node.failures)).toEqual([]);
+  });
+
+  test('is not cut off on a replica that keeps none of its own: two of three that lose power together have all of it', async () => {
+    const world = new MetadataWorld('behind the snapshot');
+    for (const id of [1, 2, 3]) world.node(id, { snapshotEveryRecords: 20 });
+    const nodes = await three(world);
+    const first = controllerOf(nodes);
+    const rest = others(nodes, first);
+    for (const node of rest) {
+      node.kill();
+      node.options = { snapshotEveryRecords: 1_000_000 };
+      await restart(world, node);
+      await readyAll(world, [node]);
+    }
+    const leader = controllerOf(nodes);
+    expect(leader).toBe(first);
+    for (let count = 0; count < 150; count++) {
+      const name = `t-${count % 7}`;
+      const exists = leader.metadata.image().topics.has(name);
+      await world.drive(
+        exists ? leader.metadata.deleteTopic(name) : leader.metadata.createTopic({ name, partitionCount: 10 }),
+      );
+    }
+    await world.until(() => (leader.log?.startOffset ?? 0) > 60 && agree(nodes));
+    await world.scheduler.advance(1_000);
+    const topics = topicsOf(leader);
+    for (const node of nodes) node.kill('crash');
+    leader.wipe();
+    for (const node of rest) await restart(world, node);
+    await readyAll(world, rest);
+    expect(rest.map(topicsOf)).toEqual([topics, topics]);
   });
 
   test('survives a damaged snapshot, and an interrupted write', async () => {
