@@ -11,9 +11,9 @@ import { PEER_FRAME_BYTES_MAX } from '../base/limits.ts';
 import type { PeerLinks } from '../io/peer-link.ts';
 import type { NodeId } from '@sluice/protocol/ids';
 import { ByteWriter } from './byte-writer.ts';
-import { groupKey } from './group-name.ts';
+import { groupKey, type GroupName } from './group-name.ts';
 import type { LeaderNotice } from './leader-notices.ts';
-import { type AddressedMessage, writeLeaderNotice, writeMessage } from './message-codec.ts';
+import { type AddressedMessage, writeLeaderNotice, writeMessage, writeWake } from './message-codec.ts';
 
 /** No message of this lane is longer; so a frame is full when less than this is left. */
 const MESSAGE_BYTES_MAX = 128;
@@ -30,6 +30,7 @@ export class ControlLane {
   readonly #kept = new Map<string, AddressedMessage>();
   /** By group. */
   readonly #notices = new Map<string, LeaderNotice>();
+  readonly #wakes = new Map<string, GroupName>();
   #isFlushDue = false;
   #isWaiting = false;
   #isClosed = false;
@@ -53,6 +54,12 @@ export class ControlLane {
     this.#flushSoon();
   }
 
+  /** A replica here hears no leader, which is over there as far as is known. */
+  wake(group: GroupName): void {
+    this.#wakes.set(groupKey(group), group);
+    this.#flushSoon();
+  }
+
   sendLinkHeartbeat(): void {
     if (this.#messages.length === 0 && this.#links.hasRoom(this.#to, 'control')) {
       this.#links.send(this.#to, 'control', LINK_HEARTBEAT);
@@ -64,6 +71,7 @@ export class ControlLane {
     this.#messages = [];
     this.#kept.clear();
     this.#notices.clear();
+    this.#wakes.clear();
   }
 
   #flushSoon(): void {
@@ -75,8 +83,12 @@ export class ControlLane {
     });
   }
 
+  get #hasSomething(): boolean {
+    return this.#messages.length > 0 || this.#notices.size > 0 || this.#wakes.size > 0;
+  }
+
   #flush(): void {
-    while (!this.#isClosed && (this.#messages.length > 0 || this.#notices.size > 0)) {
+    while (!this.#isClosed && this.#hasSomething) {
       if (!this.#links.hasRoom(this.#to, 'control')) {
         this.#wait();
         return;
@@ -95,6 +107,11 @@ export class ControlLane {
       if (!hasRoom()) break;
       writeLeaderNotice(writer, notice);
       this.#notices.delete(key);
+    }
+    for (const [key, group] of this.#wakes) {
+      if (!hasRoom()) break;
+      writeWake(writer, group);
+      this.#wakes.delete(key);
     }
     return writer.finish();
   }

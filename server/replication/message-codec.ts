@@ -18,10 +18,11 @@
 //   11 transfer        -
 //   12 outdated        -
 //
-// Two kinds are not Raft's:
+// Three kinds are not Raft's:
 //
 //   32 leader          the sender leads the group in this term; recovery is 0
 //   33 snapshot state  base position | length of all u32 | where this part belongs u32 | the part to the end; before its snapshot
+//   34 wake            the sender has a replica that hears no leader; term and recovery are 0
 //
 // All but append, snapshot and its state have a known length, so that many stand in one control frame, one behind the other.
 
@@ -71,6 +72,8 @@ export interface AddressedMessage {
 export interface ControlFrame {
   readonly messages: readonly AddressedMessage[];
   readonly leaders: readonly LeaderNotice[];
+  /** Groups of which a replica hears no leader. */
+  readonly wakes: readonly GroupName[];
 }
 
 export type BulkContent =
@@ -79,6 +82,7 @@ export type BulkContent =
 
 const LEADER = 32;
 const SNAPSHOT_STATE = 33;
+const WAKE = 34;
 
 // ---- Writing
 
@@ -93,20 +97,24 @@ export const writeMessage = (writer: ByteWriter, { group, message }: AddressedMe
 };
 
 export const writeLeaderNotice = (writer: ByteWriter, { group, term }: LeaderNotice): void => {
-  writer.uint8(LEADER);
-  writer.uuid(group.topicId);
-  writer.uint32(group.partition);
-  writer.uint32(term);
+  writeHead(writer, LEADER, { group, term });
+};
+
+export const writeWake = (writer: ByteWriter, group: GroupName): void => {
+  writeHead(writer, WAKE, { group, term: 0 });
+};
+
+const writeHead = (writer: ByteWriter, code: number, about: { group: GroupName; term: number }): void => {
+  writer.uint8(code);
+  writer.uuid(about.group.topicId);
+  writer.uint32(about.group.partition);
+  writer.uint32(about.term);
   writer.uint32(0);
 };
 
 /** All but the bytes of the part, which follow as they are. */
 export const writeStatePart = (writer: ByteWriter, group: GroupName, { base, byteLength, at }: StatePart): void => {
-  writer.uint8(SNAPSHOT_STATE);
-  writer.uuid(group.topicId);
-  writer.uint32(group.partition);
-  writer.uint32(0);
-  writer.uint32(0);
+  writeHead(writer, SNAPSHOT_STATE, { group, term: 0 });
   writePosition(writer, base);
   writer.uint32(byteLength);
   writer.uint32(at);
@@ -172,18 +180,20 @@ export const readControlFrame = (frame: Uint8Array, ends: MessageEnds): ControlF
   const reader = new ByteReader(frame);
   const messages: AddressedMessage[] = [];
   const leaders: LeaderNotice[] = [];
+  const wakes: GroupName[] = [];
   while (reader.left > 0) {
     const head = readHead(reader);
-    if (head.code === LEADER) {
+    if (head.code === LEADER || head.code === WAKE) {
       if (reader.isBroken) return null;
-      leaders.push({ group: head.group, term: head.term });
+      if (head.code === WAKE) wakes.push(head.group);
+      else leaders.push({ group: head.group, term: head.term });
       continue;
     }
     const message = readMessage(reader, head, ends);
     if (message === null || message.kind === 'append' || message.kind === 'snapshot') return null;
     messages.push({ group: head.group, message });
   }
-  return reader.isBroken ? null : { messages, leaders };
+  return reader.isBroken ? null : { messages, leaders, wakes };
 };
 
 /** The one message that came over the bulk lane; null where it is none. */

@@ -228,6 +228,10 @@ export class ReplicatedLog {
   get isQuiet(): boolean {
     return this.#raft.isQuiet;
   }
+  /** Awake, and nobody leads it that it knows of. */
+  get isLeaderless(): boolean {
+    return this.#raft.role === 'follower' && this.#raft.leader === null && !this.#raft.isQuiet;
+  }
   /** The only voter. */
   get isAlone(): boolean {
     return this.#raft.isAlone;

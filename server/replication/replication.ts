@@ -71,6 +71,7 @@ interface Hosted {
   /** Never quiet, as the metadata group is. */
   readonly isAwake: boolean;
   idleTicks: number;
+  leaderlessTicks: number;
 }
 
 interface Unsaved {
@@ -98,6 +99,7 @@ export class Replication {
   #held: (() => void)[] = [];
   #heldCount = 0;
   readonly #receivedBytesMax: number;
+  readonly #patienceTicks: number;
   #timer: Timer | null = null;
   #repeatTicks = 0;
   #isClosed = false;
@@ -105,6 +107,7 @@ export class Replication {
   constructor(options: ReplicationOptions) {
     this.#options = options;
     this.self = replicaId(options.nodeId, options.directory);
+    this.#patienceTicks = Math.ceil(options.electionMs / options.tickMs);
     this.#receivedBytesMax = options.receivedBytesMax ?? PEER_RECEIVED_BYTES_MAX;
     this.#host = {
       logger: options.logger,
@@ -140,7 +143,7 @@ export class Replication {
     const key = groupKey(options.name);
     assert(!this.#groups.has(key), `the group ${key} is open`);
     const group = new ReplicatedLog({ ...options, self: this.self, host: this.#host });
-    this.#groups.set(key, { group, isAwake: options.isAwake ?? false, idleTicks: 0 });
+    this.#groups.set(key, { group, isAwake: options.isAwake ?? false, idleTicks: 0, leaderlessTicks: 0 });
     news?.attach(group);
     // There is nobody to wait for.
     if (group.isAlone) group.campaign();
@@ -237,10 +240,24 @@ export class Replication {
       group.tick();
       hosted.idleTicks = !hosted.isAwake && group.mayBeQuiet ? hosted.idleTicks + 1 : 0;
       if (hosted.idleTicks >= QUIET_AFTER_TICKS) group.goQuiet();
+      hosted.leaderlessTicks = group.isLeaderless ? hosted.leaderlessTicks + 1 : 0;
+      if (hosted.leaderlessTicks >= this.#patienceTicks) {
+        hosted.leaderlessTicks = 0;
+        this.#askForLeader(group);
+      }
     }
     if (++this.#repeatTicks < REPEAT_LEADERS_TICKS) return;
     this.#repeatTicks = 0;
     this.#announceAll(this.#peers.values());
+  }
+
+  /**
+   * Where a group is quiet, nobody speaks to a replica that was dead when it went to sleep. A voter asks for an election, which wakes the
+   * others; one that may not (a learner, one whose vote is lost) would wait for ever.
+   */
+  #askForLeader({ name }: ReplicatedLog): void {
+    const leader = this.#leaders.of(name)?.leader ?? null;
+    if (leader !== null) this.#peerOf(leader)?.control.wake(name);
   }
 
   #wakeLedBy(nodeId: NodeId): void {
@@ -359,6 +376,10 @@ export class Replication {
       return;
     }
     for (const { group, term } of content.leaders) this.#leaders.heard(group, { term, leader: ends.from });
+    for (const name of content.wakes) {
+      const group = this.#groups.get(groupKey(name))?.group;
+      if (group?.isLeader === true) group.wake();
+    }
     for (const { group, message } of content.messages) this.#groups.get(groupKey(group))?.group.step(message);
   }
 

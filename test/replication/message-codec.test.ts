@@ -12,7 +12,13 @@ import { splitHeads } from '../../server/replication/batch-heads.ts';
 import { BulkAssembly, framesOf } from '../../server/replication/bulk-message.ts';
 import { ByteWriter } from '../../server/replication/byte-writer.ts';
 import type { GroupName } from '../../server/replication/group-name.ts';
-import { readBulkMessage, readControlFrame, writeMessage } from '../../server/replication/message-codec.ts';
+import {
+  readBulkMessage,
+  readControlFrame,
+  writeLeaderNotice,
+  writeMessage,
+  writeWake,
+} from '../../server/replication/message-codec.ts';
 
 const directory = (digit: string): string => `${digit.repeat(8)}-0000-4000-8000-000000000000`;
 const ENDS = { from: replicaId(1, directory('a')), to: replicaId(2, directory('b')) };
@@ -63,7 +69,11 @@ describe('the control lane', () => {
       fc.property(fc.array(control, { maxLength: 20 }), contents => {
         const messages = contents.map(addressed);
         const read = readControlFrame(bytesOf(messages), ENDS);
-        expect(read).toEqual({ messages: messages.map(message => ({ group: GROUP, message })), leaders: [] });
+        expect(read).toEqual({
+          messages: messages.map(message => ({ group: GROUP, message })),
+          leaders: [],
+          wakes: [],
+        });
       }),
     );
   });
@@ -75,6 +85,18 @@ describe('the control lane', () => {
       const read = readControlFrame(whole.subarray(0, length), ENDS);
       expect(read?.messages.length ?? null, `${length} bytes`).toBe(length === first ? 1 : null);
     }
+  });
+
+  test('carries what is said of leaders between them', () => {
+    const writer = new ByteWriter(16);
+    writeWake(writer, GROUP);
+    writeMessage(writer, { group: GROUP, message: addressed({ kind: 'transfer' }) });
+    writeLeaderNotice(writer, { group: GROUP, term: leaderEpoch(9) });
+    expect(readControlFrame(writer.finish().slice(), ENDS)).toEqual({
+      messages: [{ group: GROUP, message: addressed({ kind: 'transfer' }) }],
+      leaders: [{ group: GROUP, term: 9 }],
+      wakes: [GROUP],
+    });
   });
 
   test('takes no batches', () => {

@@ -120,6 +120,7 @@ export class ClusterNode {
   }
 
   start(): void {
+    if (this.life !== null) return;
     const life = this.#newLife();
     this.#run(life).catch((fault: unknown) => {
       if (fault instanceof StartRefusal || fault instanceof DiskFault) this.#restart(life);
@@ -155,8 +156,8 @@ export class ClusterNode {
       receivedBytesMax: 2_000,
     });
     life.replication = replication;
-    for (const { partition, nodes } of this.#cluster.plan.groups) {
-      if (!nodes.includes(this.nodeId)) continue;
+    for (const { partition } of this.#cluster.plan.groups) {
+      if (!this.#cluster.hostsOf(partition).includes(this.nodeId)) continue;
       const name = this.#cluster.nameOf(partition);
       const configuration = this.#cluster.firstConfiguration(partition);
       if (!records.has(name)) {

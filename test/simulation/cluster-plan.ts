@@ -19,6 +19,7 @@ export const troubles = [
   'slow-disk',
   'transfer',
   'retention',
+  'membership',
 ] as const;
 
 export type Trouble = (typeof troubles)[number];

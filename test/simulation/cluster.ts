@@ -3,9 +3,9 @@
 
 import { createHash, type Hash } from 'node:crypto';
 import { nodeId, offset, topicId } from '@sluice/protocol/ids';
-import { type Configuration, configurationOf } from '../../server/raft/configuration.ts';
+import { type Configuration, configurationOf, membersOf } from '../../server/raft/configuration.ts';
 import type { RaftSettings } from '../../server/raft/replica.ts';
-import { replicaId } from '../../server/raft/replica-id.ts';
+import { type ReplicaId, replicaId } from '../../server/raft/replica-id.ts';
 import type { GroupName } from '../../server/replication/group-name.ts';
 import type { LogSettings } from '../../server/storage/log-settings.ts';
 import { LogHistory } from '../history/log-history.ts';
@@ -13,7 +13,7 @@ import { settingsFor } from '../storage/log-world.ts';
 import { ClusterNode } from './cluster-node.ts';
 import { type ClusterPlan, drawPlan } from './cluster-plan.ts';
 import { usual } from './disk.ts';
-import { GroupTruth } from './group-truth.ts';
+import { GroupTruth, nodeOf } from './group-truth.ts';
 import { SimulatedNetwork } from './network.ts';
 import { SeededRandom } from './random.ts';
 import { Scheduler } from './scheduler.ts';
@@ -108,9 +108,19 @@ export class Cluster {
     return this.#truths.get(partition)!;
   }
 
+  /** Where members can come from other nodes, those have a replica waiting. */
+  hostsOf(partition: number): readonly number[] {
+    if (this.plan.troubles.includes('membership')) return this.nodes.map(node => node.nodeId);
+    return this.plan.groups[partition]!.nodes;
+  }
+
+  replicaOn(node: ClusterNode): ReplicaId {
+    return replicaId(node.nodeId, node.directory);
+  }
+
   firstConfiguration(partition: number): Configuration {
     const { nodes } = this.plan.groups[partition]!;
-    return configurationOf(nodes.map(id => replicaId(id, this.nodes[id - 1]!.directory)));
+    return configurationOf(nodes.map(id => this.replicaOn(this.nodes[id - 1]!)));
   }
 
   // ---- Failing
@@ -173,7 +183,7 @@ export class Cluster {
       if (life === null) continue;
       for (const [partition, served] of life.served) {
         const { group } = served;
-        if (group.isLeader) this.#truths.get(partition)!.leads(id, group.term, group.configuration.voters);
+        if (group.isLeader) this.#truths.get(partition)!.leads(id, group.term, group.configuration);
       }
     }
   }
@@ -189,7 +199,8 @@ export class Cluster {
     await this.#loseALeader(failed);
     for (const node of this.nodes) {
       for (const [partition, served] of node.life!.served) {
-        await this.#drive(this.#compare(node.nodeId, partition, served), failed);
+        const members = membersOf(this.#leaderOf(partition)!.group.configuration);
+        if (members.has(this.replicaOn(node))) await this.#drive(this.#compare(node.nodeId, partition, served), failed);
       }
     }
     return convergedMs;
@@ -210,11 +221,16 @@ export class Cluster {
     const asleepMs = this.scheduler.nowMs + ASLEEP_MS;
     await this.#until(() => this.scheduler.nowMs > asleepMs, failed);
     const leader = this.nodes.find(({ life }) => [...life!.served.values()].some(({ group }) => group.isLeader))!;
+    const configurations = new Map(
+      this.plan.groups.map(({ partition }) => [partition, this.#leaderOf(partition)!.group.configuration]),
+    );
     leader.end('kill');
     this.trace(`${leader.nodeId} dies`);
-    const living = this.plan.groups.filter(({ nodes }) => {
-      const alive = nodes.filter(id => id !== leader.nodeId);
-      return alive.length * 2 > nodes.length;
+    const living = this.plan.groups.filter(({ partition }) => {
+      const { voters, outgoing } = configurations.get(partition)!;
+      const isMajority = (set: ReadonlySet<ReplicaId>): boolean =>
+        [...set].filter(voter => nodeOf(voter) !== leader.nodeId).length * 2 > set.size;
+      return isMajority(voters) && (outgoing.size === 0 || isMajority(outgoing));
     });
     const isLed = (): boolean => living.every(({ partition }) => this.#leaderOf(partition) !== null);
     await this.#within('a group has no leader after the one it had died', isLed, failed);
@@ -250,7 +266,7 @@ export class Cluster {
   /** Everybody is up, knows the leader, and has what was committed, which is all there is. */
   #isAgreed(): boolean {
     if (this.nodes.some(({ life }) => life === null || !life.isUp)) return false;
-    return this.plan.groups.every(({ partition, nodes }) => {
+    return this.plan.groups.every(({ partition }) => {
       const leader = this.#leaderOf(partition);
       if (leader === null) return false;
       const { term } = leader.group;
@@ -258,7 +274,7 @@ export class Cluster {
       const isKnown = this.nodes.every(
         ({ life }) => life!.replication!.leaderOf(this.nameOf(partition))?.term === term,
       );
-      return isKnown && nodes.every(id => truth.isWhole(id));
+      return isKnown && [...membersOf(leader.group.configuration)].every(member => truth.isWhole(nodeOf(member)));
     });
   }
 

@@ -2,6 +2,7 @@
 // committed, readers get what is committed.
 
 import { type NodeId, offset } from '@sluice/protocol/ids';
+import { isConfiguration } from '@sluice/protocol/record';
 import { comparePositions, type Position } from '../../server/base/position.ts';
 import type {
   GroupListener,
@@ -91,6 +92,7 @@ export class ServedGroup implements GroupListener {
     if (read.kind === 'below-start') return null;
     if (read.kind !== 'batches') return [];
     return read.batches
+      .filter(batch => !isConfiguration(batch))
       .flatMap(batch => recordsOf(batch))
       .filter(record => record.offset >= from && record.value !== '');
   }
@@ -106,8 +108,9 @@ export class ServedGroup implements GroupListener {
     }
     this.#commit = position;
     truth.commits(nodeId, position);
-    const { configuration, isLeader } = this.group;
-    if (isLeader && configuration.outgoing.size === 0) {
+    const { configuration, isLeader, isChangePending } = this.group;
+    // While membership changes it is not known here which configuration was asked.
+    if (isLeader && configuration.outgoing.size === 0 && !isChangePending) {
       truth.ledCommit(nodeId, position, [...configuration.voters].map(nodeOf));
     }
     while (this.#parked[0] !== undefined && comparePositions(this.#parked[0].end, position) <= 0) {
@@ -120,7 +123,7 @@ export class ServedGroup implements GroupListener {
   roleChanged({ role, term }: RoleChange): void {
     const { truth, nodeId, cluster } = this.#options;
     cluster.trace(`${nodeId} ${role} ${truth.name} ${term}`);
-    if (role === 'leader') truth.leads(nodeId, term, this.group.configuration.voters);
+    if (role === 'leader') truth.leads(nodeId, term, this.group.configuration);
   }
 
   leadershipLost(): void {

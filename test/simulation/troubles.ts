@@ -1,11 +1,13 @@
 // What goes wrong in a simulated cluster, drawn one after another from those that the plan allows.
 
+import { isJoint } from '../../server/raft/configuration.ts';
 import type { Cluster } from './cluster.ts';
 import type { ClusterNode } from './cluster-node.ts';
 import type { Trouble } from './cluster-plan.ts';
 import { usual } from './disk.ts';
 import { calm } from './network-settings.ts';
 import type { SeededRandom } from './random.ts';
+import type { ServedGroup } from './served-group.ts';
 
 export class Troubles {
   readonly #cluster: Cluster;
@@ -104,6 +106,7 @@ export class Troubles {
       case 'behead':
       case 'transfer':
       case 'retention':
+      case 'membership':
         this.#operate(trouble);
     }
   }
@@ -152,7 +155,7 @@ export class Troubles {
   }
 
   /** Something happens to a leader. */
-  #operate(what: 'isolate' | 'behead' | 'transfer' | 'retention'): void {
+  #operate(what: 'isolate' | 'behead' | 'transfer' | 'retention' | 'membership'): void {
     const random = this.#random;
     const { network, nodes, scheduler } = this.#cluster;
     const leaders = nodes.flatMap(node => {
@@ -185,6 +188,21 @@ export class Troubles {
         return;
       case 'transfer':
         served.group.transfer(random.pick([...served.group.configuration.voters]));
+        return;
+      case 'membership':
+        this.#changeMembers(served);
     }
+  }
+
+  /** One step or more, of any kind, towards nothing in particular. */
+  #changeMembers({ group }: ServedGroup): void {
+    const random = this.#random;
+    const steps = random.shuffled(this.#cluster.nodes).map(node => ({
+      kind: random.pick(['add-voter', 'add-voter', 'add-learner', 'remove'] as const),
+      replica: this.#cluster.replicaOn(node),
+    }));
+    if (isJoint(group.configuration)) group.proposeConfiguration({ kind: 'leave-joint' });
+    else if (random.chance(0.5)) group.proposeConfiguration({ kind: 'simple', steps: steps.slice(0, 1) });
+    else group.proposeConfiguration({ kind: 'enter-joint', steps: steps.slice(0, 3), autoLeave: random.chance(0.7) });
   }
 }

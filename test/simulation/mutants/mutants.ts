@@ -66,6 +66,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'durable notice of an older generation believed',
+    rarely: true,
     file: 'storage/partition-log.ts',
     from: 'if (generation !== this.#generation) return;\n    this.#noteDurable(group.end);',
     to: 'this.#noteDurable(group.end);',
@@ -73,6 +74,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'starts left out of the comparison',
+    rarely: true,
     file: 'raft/append-request.ts',
     from: 'const own = shape.startsAfter(from);',
     to: 'const own = shape.startsAfter(from).filter(start => start.startOffset < shape.end.offset);',
@@ -87,6 +89,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'commit of an old term',
+    rarely: true,
     file: 'raft/leader.ts',
     from: 'agreed.epoch !== this.#replica.term || ',
     to: '',
@@ -94,6 +97,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'follower commits up to its own end',
+    rarely: true,
     file: 'raft/replica.ts',
     from: 'this.commitTo(earlier(append.commit, judgement.matched));',
     to: 'this.commitTo(earlier(append.commit, this.shape.end));',
@@ -128,6 +132,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'a follower that is behind is sent to sleep',
+    rarely: true,
     file: 'raft/leader.ts',
     from: 'if (isLast && !progress.hasAcknowledged(commit)) continue;',
     to: 'if (isLast && progress.acknowledged === null) continue;',
@@ -149,6 +154,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'messages judged while the log is being cut',
+    rarely: true,
     file: 'replication/replicated-log.ts',
     from: "    if (this.#busy !== 'no') {\n      this.#wait(message);\n      return;\n    }\n",
     to: '',
