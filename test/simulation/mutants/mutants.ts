@@ -146,6 +146,18 @@ export const mutants: readonly Mutant[] = [
     },
   },
   {
+    name: 'who hears no leader and may not campaign says nothing',
+    file: 'replication/replication.ts',
+    from: 'if (leader !== null) this.#peerOf(leader)?.control.wake(name);',
+    to: 'void leader;',
+    wishes: {
+      nodes: 4,
+      groups: [{ partition: 0, nodes: [1, 2, 3] }],
+      troubles: ['membership', 'kill'],
+      safetyMs: 4_000,
+    },
+  },
+  {
     name: 'commit told before the log has it',
     file: 'replication/replicated-log.ts',
     from: "if (news === null || this.#busy !== 'no') return;",
