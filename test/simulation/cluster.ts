@@ -3,6 +3,7 @@
 
 import { createHash, type Hash } from 'node:crypto';
 import { nodeId, offset, topicId } from '@sluice/protocol/ids';
+import { DiskFault } from '../../server/io/disk.ts';
 import { type Configuration, configurationOf, membersOf } from '../../server/raft/configuration.ts';
 import type { RaftSettings } from '../../server/raft/replica.ts';
 import { type ReplicaId, replicaId } from '../../server/raft/replica-id.ts';
@@ -399,9 +400,10 @@ export class Cluster {
   retain(served: ServedGroup, part: number): void {
     const { group, log } = served;
     const to = Math.floor(log.startOffset + (group.commit.offset - log.startOffset) * part);
-    group
-      .advanceStart(offset(to))
-      .catch((fault: unknown) => this.fail(`the log start could not be moved: ${String(fault)}`));
+    group.advanceStart(offset(to)).catch((fault: unknown) => {
+      // The disk may refuse, and then the node says so elsewhere.
+      if (!(fault instanceof DiskFault)) this.fail(`the log start could not be moved: ${textOf(fault)}`);
+    });
   }
 }
 
