@@ -66,6 +66,8 @@ export class Leader {
   #tick = 0;
   #heartbeatTick = 0;
   #quorumTick = 0;
+  /** When it was woken last. */
+  #wokenTick = -1;
   #isProgressNews = true;
   isQuiet = false;
 
@@ -220,8 +222,10 @@ export class Leader {
     if (!shape.holds(position) && !isBefore(position, shape.base)) return null;
     progress.knownCommit = later(progress.knownCommit ?? commit, commit);
     const isNews = progress.matched(position);
-    if (this.#transfer?.to === from) this.#askToCampaign();
-    if (!isNews) return null;
+    if (!isNews) {
+      if (this.#transfer?.to === from) this.#askToCampaign();
+      return null;
+    }
     this.#isProgressNews = true;
     return this.#advance();
   }
@@ -246,14 +250,19 @@ export class Leader {
   #advance(): Transition | null {
     const agreed = jointPosition(this.#replica.configuration, id => this.#acknowledgedBy(id));
     assert(agreed !== 'everything', 'a leader has voters');
-    if (agreed === null || agreed.epoch !== this.#replica.term || !isBefore(this.#replica.commit, agreed)) return null;
+    if (agreed === null || agreed.epoch !== this.#replica.term || !isBefore(this.#replica.commit, agreed)) {
+      this.#askToCampaign();
+      return null;
+    }
     const unsettled = this.#replica.configurations.entries.length;
     this.#replica.commitTo(agreed);
     if (this.#replica.configurations.entries.length < unsettled) this.#followConfiguration(this.#replica.shape.end);
     while (this.#uncommitted[0] !== undefined && !isBefore(agreed, this.#uncommitted[0].end)) {
       this.#uncommittedBytes -= this.#uncommitted.shift()!.bytes;
     }
-    return this.#settleConfiguration();
+    const transition = this.#settleConfiguration();
+    if (transition === null) this.#askToCampaign();
+    return transition;
   }
 
   /** What follows from a configuration that is committed now. */
@@ -305,10 +314,15 @@ export class Leader {
     return { ok: true };
   }
 
+  /**
+   * Once it has everything, and everything is committed: whoever waits for a record here is answered before this leader is deposed, and
+   * could be told no more than "unknown" after it.
+   */
   #askToCampaign(): void {
     const transfer = this.#transfer;
     if (transfer === null || transfer.isAsked) return;
-    if (!this.#progress.get(transfer.to)?.hasAcknowledged(this.#replica.shape.end)) return;
+    const { shape, commit } = this.#replica;
+    if (!isSame(commit, shape.end) || !this.#progress.get(transfer.to)?.hasAcknowledged(shape.end)) return;
     transfer.isAsked = true;
     this.#replica.send(transfer.to, { kind: 'transfer' });
   }
@@ -432,13 +446,22 @@ export class Leader {
 
   // ---- Quiet
 
-  /** Everybody alive has everything and knows that it is committed; the dead are not waited for. */
+  /**
+   * Everybody alive has everything and knows that it is committed; the dead are not waited for, once they are found to be out of sync: a
+   * leader that sleeps judges nobody.
+   */
   get mayBeQuiet(): boolean {
     const { commit, shape, configuration, configurations } = this.#replica;
     if (!this.#isReady || !isSame(commit, shape.end) || this.#transfer !== null || !this.#reads.isEmpty) return false;
     if (configurations.isChangePending || isJoint(configuration)) return false;
-    for (const progress of this.#progress.values()) {
-      if (this.#tick - progress.heardTick > this.#replica.settings.electionTicks) continue;
+    const { electionTicks, lagTicksMax } = this.#replica.settings;
+    for (const [id, progress] of this.#progress) {
+      // What was heard before it slept says nothing.
+      const isHeard = progress.heardTick > this.#wokenTick && this.#tick - progress.heardTick <= electionTicks;
+      if (!isHeard) {
+        if (isVoter(configuration, id) && this.#tick - progress.caughtUpTick <= lagTicksMax) return false;
+        continue;
+      }
       const knows = progress.knownCommit !== null && comparePositions(progress.knownCommit, commit) === 0;
       if (!knows || !progress.hasAcknowledged(commit)) return false;
     }
@@ -448,12 +471,15 @@ export class Leader {
   beQuiet(): void {
     assert(this.mayBeQuiet, 'a group goes quiet when nobody has anything left to do');
     this.#sendHeartbeats(true);
+    // The last word on who is in sync.
+    this.#isProgressNews = true;
     this.isQuiet = true;
   }
 
   wake(): void {
     if (!this.isQuiet) return;
     this.isQuiet = false;
+    this.#wokenTick = this.#tick;
     this.#quorumTick = 0;
     for (const progress of this.#progress.values()) progress.isActive = true;
     this.#sendHeartbeats(false);

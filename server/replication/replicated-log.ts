@@ -46,7 +46,7 @@ export type { Position } from '../base/position.ts';
 export type { Configuration } from '../raft/configuration.ts';
 export type { ProgressView, RoleChange } from '../raft/ready.ts';
 export type { RaftSettings } from '../raft/replica.ts';
-export type { ReplicaId } from '../raft/replica-id.ts';
+export { type ReplicaId, replicaId } from '../raft/replica-id.ts';
 
 /** What the layer above hears. Nothing may be proposed from within. */
 export interface GroupListener {
@@ -179,6 +179,7 @@ export class ReplicatedLog {
   /** Without what was found on the disk later. */
   #plainCondition: ReplicaCondition;
   #isClosed = false;
+  #durableWaiters: { readonly end: Offset; readonly resolve: () => void }[] = [];
 
   constructor(options: ReplicatedLogOptions) {
     this.name = options.name;
@@ -373,8 +374,26 @@ export class ReplicatedLog {
     this.#touch();
   }
 
+  /**
+   * Settled when this replica has everything below the offset durably, which the others may have before it does, and also when it gave up
+   * what it had taken or was closed.
+   */
+  durableTo(end: Offset): Promise<void> {
+    if (this.#isClosed || this.#log.durable.offset >= end) return Promise.resolve();
+    return new Promise(resolve => this.#durableWaiters.push({ end, resolve }));
+  }
+
+  #settleDurable(isOver: boolean): void {
+    if (this.#durableWaiters.length === 0) return;
+    const waiters = this.#durableWaiters;
+    const reached = this.#log.durable.offset;
+    this.#durableWaiters = waiters.filter(waiter => !isOver && waiter.end > reached);
+    for (const { end, resolve } of waiters) if (isOver || end <= reached) resolve();
+  }
+
   /** Drops records that are committed, from the beginning on; settled when that is durable, and the core knows. */
   async advanceStart(start: Offset): Promise<void> {
+    await this.durableTo(offset(Math.min(start, this.#raft.commit.offset)));
     const to = Math.min(start, this.#raft.commit.offset, this.#log.durable.offset);
     await this.#log.advanceStart(offset(to));
     if (!this.#isClosed) this.#followStart();
@@ -383,6 +402,7 @@ export class ReplicatedLog {
   close(): void {
     this.#isClosed = true;
     this.#forgetWaiting();
+    this.#settleDurable(true);
     this.#arrived = [];
   }
 
@@ -400,6 +420,7 @@ export class ReplicatedLog {
   durable(notice: DurableNotice): void {
     if (this.#isClosed) return;
     this.#raft.durable(notice);
+    this.#settleDurable(false);
     if (this.#startWanted > this.#log.startOffset) this.#moveStart();
     this.#touch();
   }
@@ -409,6 +430,7 @@ export class ReplicatedLog {
     if (this.#isClosed) return;
     if (this.#busy === 'log') this.#isRestartDue = true;
     else this.#restart();
+    this.#settleDurable(true);
   }
 
   #restart(): void {

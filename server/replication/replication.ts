@@ -9,7 +9,8 @@
 // arrived meanwhile count first.
 //
 // Quiet groups are not ticked. They lean on their leader's node: when that is silent for an election time-out, or comes back as another
-// incarnation, all groups that it led wake.
+// incarnation, all groups that it led wake. When a node is silent, the groups led here wake too: a leader that sleeps does not find out who
+// is behind.
 //
 // A node alone has no links and no peers, and the rest is the same.
 
@@ -59,6 +60,10 @@ export interface OpenGroup extends Omit<ReplicatedLogOptions, 'self' | 'host' | 
   readonly log: GroupLog;
   /** What the log was opened with: from now on its news go to the group. */
   readonly news?: LogNews;
+  /** Never quiet, as the metadata group is. */
+  readonly isAwake?: boolean;
+  /** Where it is the only voter, whoever opens it lets it campaign: many that do so in one turn share the sync of their votes. */
+  readonly isPatient?: boolean;
 }
 
 /** Ticks without anything to say before a leader goes quiet. */
@@ -139,14 +144,14 @@ export class Replication {
 
   // ---- Groups
 
-  open({ news, ...options }: OpenGroup & { readonly isAwake?: boolean }): ReplicatedLog {
+  open({ news, ...options }: OpenGroup): ReplicatedLog {
     const key = groupKey(options.name);
     assert(!this.#groups.has(key), `the group ${key} is open`);
     const group = new ReplicatedLog({ ...options, self: this.self, host: this.#host });
     this.#groups.set(key, { group, isAwake: options.isAwake ?? false, idleTicks: 0, leaderlessTicks: 0 });
     news?.attach(group);
     // There is nobody to wait for.
-    if (group.isAlone) group.campaign();
+    if (group.isAlone && options.isPatient !== true) group.campaign();
     this.#touch(group);
     return group;
   }
@@ -231,7 +236,7 @@ export class Replication {
     if (this.#isClosed) return;
     const nowMs = this.#options.clock.monotonicMs();
     for (const peer of this.#peers.values()) {
-      if (peer.judgeSilence(nowMs, this.#options.electionMs)) this.#wakeLedBy(peer.nodeId);
+      if (peer.judgeSilence(nowMs, this.#options.electionMs)) this.#wakeWith(peer.nodeId);
       peer.control.sendLinkHeartbeat();
     }
     for (const hosted of this.#groups.values()) {
@@ -239,7 +244,10 @@ export class Replication {
       if (!group.needsTick) continue;
       group.tick();
       hosted.idleTicks = !hosted.isAwake && group.mayBeQuiet ? hosted.idleTicks + 1 : 0;
-      if (hosted.idleTicks >= QUIET_AFTER_TICKS) group.goQuiet();
+      if (hosted.idleTicks >= QUIET_AFTER_TICKS) {
+        hosted.idleTicks = 0;
+        group.goQuiet();
+      }
       hosted.leaderlessTicks = group.isLeaderless ? hosted.leaderlessTicks + 1 : 0;
       if (hosted.leaderlessTicks >= this.#patienceTicks) {
         hosted.leaderlessTicks = 0;
@@ -258,6 +266,12 @@ export class Replication {
   #askForLeader({ name }: ReplicatedLog): void {
     const leader = this.#leaders.of(name)?.leader ?? null;
     if (leader !== null) this.#peerOf(leader)?.control.wake(name);
+  }
+
+  /** Also those led here, which have to find out whether a replica of theirs is gone. */
+  #wakeWith(nodeId: NodeId): void {
+    this.#wakeLedBy(nodeId);
+    for (const { group } of this.#groups.values()) if (group.isQuiet && group.isLeader) group.wake();
   }
 
   #wakeLedBy(nodeId: NodeId): void {

@@ -514,12 +514,15 @@ const seven: Record<string, Scenario> = {
 };
 
 const eight: Record<string, Scenario> = {
-  'the target is asked when it has everything, and until then nothing is proposed': core => {
+  'the target is asked when it has everything and all of it is committed, and until then nothing is proposed': core => {
     const lone = leader(core);
     lone.propose(3);
     expect(lone.group.transfer(replica(2))).toEqual({ ok: true });
     expect([lone.said('transfer'), lone.propose()]).toEqual([[], { ok: false, refusal: 'transferring' }]);
+    // Its own disk is behind: nobody who waits for these can be told yet that they are committed.
     lone.acknowledge(2, at(1, 3));
+    expect(lone.said('transfer')).toEqual([]);
+    lone.sync();
     expect(lone.said('transfer')).toMatchObject([{ to: replica(2) }]);
     lone.tick(9);
     expect(lone.propose()).toMatchObject({ ok: false });
@@ -848,9 +851,29 @@ const quiet: Record<string, Scenario> = {
     expect(lone.propose()).toMatchObject({ ok: true });
     expect([lone.group.isQuiet, lone.said('heartbeat').length]).toEqual([false, 2]);
   },
-  'the dead are not waited for': core => {
+  'the dead are not waited for, once they are no more in sync': core => {
     const lone = leader(core);
     for (let tick = 0; tick < 12; tick++) lone.tick().acknowledge(2, at(1, 0), at(1, 0));
+    // Asleep, nobody would ever find out that it is behind.
+    expect(lone.group.mayBeQuiet()).toBe(false);
+    for (let tick = 0; tick < 12; tick++) lone.tick().acknowledge(2, at(1, 0), at(1, 0));
+    expect(lone.group.mayBeQuiet()).toBe(true);
+    lone.group.beQuiet();
+    lone.take();
+    expect(lone.readies.findLast(({ progress }) => progress !== null)?.progress?.inSync).toEqual([
+      replica(1),
+      replica(2),
+    ]);
+  },
+  'one that died meanwhile is found out by a leader that is woken': core => {
+    const lone = leader(core);
+    lone.acknowledge(2, at(1, 0), at(1, 0)).acknowledge(3, at(1, 0), at(1, 0));
+    lone.group.beQuiet();
+    lone.take();
+    lone.group.wake();
+    lone.tick().acknowledge(2, at(1, 0), at(1, 0));
+    expect(lone.group.mayBeQuiet()).toBe(false);
+    for (let tick = 0; tick < 24; tick++) lone.tick().acknowledge(2, at(1, 0), at(1, 0));
     expect(lone.group.mayBeQuiet()).toBe(true);
   },
   'nor are they sent to sleep: who comes back behind the others has to ask': core => {
@@ -859,7 +882,7 @@ const quiet: Record<string, Scenario> = {
     lone.propose();
     lone.sync();
     const { end } = lone.group;
-    for (let tick = 0; tick < 12; tick++) lone.tick().acknowledge(2, end, end);
+    for (let tick = 0; tick < 24; tick++) lone.tick().acknowledge(2, end, end);
     lone.sent = [];
     lone.group.beQuiet();
     lone.take();
