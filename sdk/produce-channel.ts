@@ -191,8 +191,7 @@ export class ProduceChannel implements LaneChannel {
     const written = [...this.written.values()];
     this.written.clear();
     for (const { lane, batch } of written) {
-      // A stream refused as a whole, such as for want of a token, has handled nothing.
-      if (failure instanceof SluiceError && !failure.retriable) lane.refused(batch, failure);
+      if (isCertain(failure)) lane.refused(batch, failure);
       else lane.lost(batch, failure);
     }
     this.onEnded?.();
@@ -219,3 +218,10 @@ export class ProduceChannel implements LaneChannel {
     return this.state === 'closed';
   }
 }
+
+/**
+ * What ends like that did not handle what it did not answer: a stream refused as a whole, such as for want of a token, and one whose
+ * broker stops, which answers first whatever it has taken.
+ */
+const isCertain = (failure: CallFailure | null): failure is SluiceError =>
+  failure instanceof SluiceError && (!failure.retriable || failure.code === 'SHUTTING_DOWN');

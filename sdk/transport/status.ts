@@ -7,6 +7,7 @@ import type { ServiceError } from '@grpc/grpc-js';
 import { grpcStatus, isErrorCode, type ErrorCode } from '@sluice/protocol/errors';
 import { ErrorInfoSchema, StatusSchema } from '@sluice/protocol/services';
 import { SluiceError } from '../sluice-error.ts';
+import { outcomeOf } from './problem.ts';
 import { LinkFailure, type CallFailure } from './transport.ts';
 
 const ANSWERS: Readonly<Record<number, ErrorCode>> = {
@@ -21,8 +22,7 @@ const ANSWERS: Readonly<Record<number, ErrorCode>> = {
 export function failureOfStatus(address: string, error: ServiceError): CallFailure {
   const info = errorInfo(error);
   if (info !== null) {
-    const outcome = info.code === 'REQUEST_TIMED_OUT' ? 'unknown' : undefined;
-    return new SluiceError(info.code, error.details, { facts: info.facts, outcome });
+    return new SluiceError(info.code, error.details, { facts: info.facts, outcome: outcomeOf(info.code, info.facts) });
   }
   const code = ANSWERS[error.code];
   return code === undefined

@@ -270,6 +270,29 @@ describe('an unknown outcome', () => {
     expect(producer.bufferedBytes).toBe(0);
   });
 
+  test('is what a leader says that was deposed in between, and is not sent again', async () => {
+    const { clock, wire, producer } = await warmWorld({ lingerMs: 0 });
+    const sent = failure(producer.send({ value: 'v' }));
+    await clock.advance(0);
+    wire.stream.refuse(0, 'NOT_LEADER', { outcome: 'unknown' });
+    expect(await sent).toMatchObject({ code: 'NOT_LEADER', outcome: 'unknown' });
+    await clock.advance(10_000);
+    expect(wire.stream.frames).toHaveLength(1);
+  });
+
+  test('is not what a broker leaves that stops: what it did not answer was not written, and goes again', async () => {
+    const { clock, wire, producer } = await warmWorld({ lingerMs: 0 });
+    const sent = producer.send({ value: 'v' });
+    await clock.advance(0);
+    const [before] = wire.streams;
+    before!.break(new SluiceError('SHUTTING_DOWN', 'the broker is stopping'));
+    await clock.advance(1_000);
+    expect(wire.stream).not.toBe(before);
+    expect(wire.stream.values(0)).toEqual(['v']);
+    wire.stream.ack(0, 7);
+    expect(await sent).toMatchObject({ offset: 7 });
+  });
+
   test('a stream refused as a whole has written nothing', async () => {
     const { clock, wire, producer } = await warmWorld({ lingerMs: 0 });
     const sent = failure(producer.send({ value: 'v' }));

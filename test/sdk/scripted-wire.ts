@@ -59,9 +59,9 @@ export class ScriptedStream implements Duplex<ProduceFrame> {
     this.#sink.onMessage(create(ProduceResponseSchema, { id: BigInt(id), result: { case: 'ack', value } }));
   }
 
-  refuse(index: number, code: string): void {
+  refuse(index: number, code: string, facts: Record<string, string> = {}): void {
     const { id } = this.frames[index]!;
-    const value = { code, detail: 'as the script says', retriable: false, facts: {} };
+    const value = { code, detail: 'as the script says', retriable: false, facts };
     this.#sink.onMessage(create(ProduceResponseSchema, { id: BigInt(id), result: { case: 'error', value } }));
   }
 
