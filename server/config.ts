@@ -19,6 +19,14 @@ export interface Config {
   readonly dataDir: string;
   readonly nodeId: number;
   readonly rack: string;
+  /** What this node does in its cluster; a node that is alone does everything. */
+  readonly roles: readonly NodeRole[];
+  /** The nodes that found the cluster and vote on its metadata; null: this node is alone. */
+  readonly cluster: readonly ClusterMember[] | null;
+  /** Where other nodes of the cluster reach this one. */
+  readonly peer: ListenAddress;
+  /** Holds what all nodes of the cluster know and nobody else; null where they are all on this machine. */
+  readonly clusterSecretFile: string | null;
   readonly http: ListenAddress;
   readonly grpc: ListenAddress;
   readonly management: ListenAddress;
@@ -31,6 +39,14 @@ export interface Config {
   readonly logLevel: LogLevel;
   /** Topic settings that apply where a topic has none of its own, checked. */
   readonly topicDefaults: Readonly<Record<string, string>>;
+}
+
+export const nodeRoles = ['broker', 'controller', 'gateway'] as const;
+export type NodeRole = (typeof nodeRoles)[number];
+
+export interface ClusterMember {
+  readonly nodeId: number;
+  readonly address: ListenAddress;
 }
 
 export const VERSION = '0.1.0';
@@ -102,6 +118,22 @@ export const settingRows: readonly SettingRow[] = [
   row('data-dir', 'DIR', ['./data'], 'where records and metadata are kept'),
   row('node-id', 'N', ['1'], 'this node in its cluster'),
   row('rack', 'NAME', [''], 'where this node stands, for spreading replicas'),
+  {
+    ...row(
+      'role',
+      'ROLE',
+      [...nodeRoles],
+      'what this node does in its cluster: keep records, vote on metadata, serve clients',
+    ),
+    isList: true,
+    choices: nodeRoles,
+  },
+  {
+    ...row('cluster', 'N@HOST:PORT', [], 'the nodes that found a cluster and vote on its metadata, comma separated'),
+    isList: true,
+  },
+  row('peer', 'HOST:PORT', ['127.0.0.1:9091'], 'address for the other nodes of the cluster'),
+  row('cluster-secret-file', 'FILE', [''], 'a file with the secret that all nodes of the cluster share'),
   row('http', 'HOST:PORT', ['127.0.0.1:8080'], 'address of the HTTP door; port 0 picks a free one'),
   row('grpc', 'HOST:PORT', ['127.0.0.1:9090'], 'address of the gRPC door'),
   row('management', 'HOST:PORT', ['127.0.0.1:8081'], 'address of /livez, /readyz and /metrics'),
@@ -165,6 +197,10 @@ export const resolveConfig = (sources: ConfigSources): ConfigResolution => {
     dataDir: take('data-dir', readDirectory, same),
     nodeId: take('node-id', readNodeId, same),
     rack: take('rack', readText, same),
+    roles: take('role', readRoles, same),
+    cluster: take('cluster', readMembers, members => members.map(formatMember)),
+    peer: take('peer', readAddress, formatAddress),
+    clusterSecretFile: take('cluster-secret-file', readText, same),
     http: take('http', readAddress, formatAddress),
     grpc: take('grpc', readAddress, formatAddress),
     management: take('management', readAddress, formatAddress),
@@ -175,16 +211,30 @@ export const resolveConfig = (sources: ConfigSources): ConfigResolution => {
   };
   const topicDefaults = readTopicDefaults(file.topicDefaults, merged, faults);
   // Combinations are judged when every value is what was meant.
-  if (faults.length === 0)
-    faults.push(...doorFaults([config.http, config.grpc, config.management], config.insecure.value));
+  if (faults.length === 0) {
+    const isAlone = config.cluster.value.length === 0;
+    const doors = [config.http, config.grpc, config.management];
+    faults.push(...doorFaults(doors, config.insecure.value));
+    faults.push(...(isAlone ? loneFaults(config) : clusterFaults(config, doors)));
+  }
   if (faults.length > 0) return { ok: false, faults };
+  const peer = ownPeerAddress(config);
   return {
     ok: true,
-    settings: merged,
+    // What the list decided is shown as that, or the printed file would contradict its own list.
+    settings: merged.map(setting =>
+      setting.key === 'peer' && peer !== config.peer.value
+        ? { key: 'peer', value: formatAddress(peer), source: config.cluster.source }
+        : setting,
+    ),
     config: {
       dataDir: config.dataDir.value,
       nodeId: config.nodeId.value,
       rack: config.rack.value,
+      roles: config.roles.value,
+      cluster: config.cluster.value.length === 0 ? null : config.cluster.value,
+      peer,
+      clusterSecretFile: config.clusterSecretFile.value === '' ? null : config.clusterSecretFile.value,
       http: config.http.value,
       grpc: config.grpc.value,
       management: config.management.value,
@@ -235,6 +285,77 @@ const doorFaults = (doors: readonly Taken<ListenAddress>[], isInsecure: boolean)
     if (taken === undefined) continue;
     const detail = `${key}: ${formatAddress(value)} is taken by ${taken.key}; choose another port`;
     faults.push({ source, kind: 'combination', detail });
+  }
+  return faults;
+};
+
+interface ClusterSettings {
+  readonly nodeId: Taken<number>;
+  readonly roles: Taken<readonly NodeRole[]>;
+  readonly cluster: Taken<readonly ClusterMember[]>;
+  readonly peer: Taken<ListenAddress>;
+  readonly clusterSecretFile: Taken<string>;
+}
+
+/** A node that is alone has nobody to leave anything to. */
+const loneFaults = ({ roles, clusterSecretFile }: ClusterSettings): readonly ConfigFault[] => {
+  const faults: ConfigFault[] = [];
+  const missing = nodeRoles.filter(role => !roles.value.includes(role));
+  if (missing.length > 0) {
+    const detail = `role: a node without --cluster is alone and does everything, also what ${missing.join(' and ')} means`;
+    faults.push({ source: roles.source, kind: 'combination', detail });
+  }
+  if (clusterSecretFile.value !== '') {
+    const detail = 'cluster-secret-file: there is no --cluster to be secret among';
+    faults.push({ source: clusterSecretFile.source, kind: 'combination', detail });
+  }
+  return faults;
+};
+
+/** As the list has it, unless it was said otherwise. */
+const ownPeerAddress = ({ nodeId, cluster, peer }: ClusterSettings): ListenAddress =>
+  (peer.source.kind === 'default' ? cluster.value.find(member => member.nodeId === nodeId.value)?.address : null) ??
+  peer.value;
+
+/** The other nodes must be able to find this one, and nobody else may take part. */
+const clusterFaults = (
+  { nodeId, roles, cluster, peer, clusterSecretFile }: ClusterSettings,
+  doors: readonly Taken<ListenAddress>[],
+): readonly ConfigFault[] => {
+  const faults: ConfigFault[] = [];
+  const fault = (taken: Taken<unknown>, detail: string): void => {
+    faults.push({ source: taken.source, kind: 'combination', detail: `${taken.key}: ${detail}` });
+  };
+  const own = cluster.value.find(member => member.nodeId === nodeId.value);
+  const isVoter = roles.value.includes('controller');
+  if (own !== undefined && !isVoter)
+    fault(cluster, `node ${own.nodeId} is listed, so it votes, and needs the role controller`);
+  if (own !== undefined && (own.address.host !== peer.value.host || own.address.port !== peer.value.port)) {
+    // Behind a forwarder on this machine, as tunnels are, it listens elsewhere than where it is reached.
+    const isForwarded = isLoopback(own.address.host) && isLoopback(peer.value.host);
+    if (peer.source.kind !== 'default' && !isWildcard(peer.value.host) && !isForwarded) {
+      fault(
+        peer,
+        `${formatAddress(peer.value)} is not where --cluster says that node ${own.nodeId} is (${formatAddress(own.address)})`,
+      );
+    }
+  }
+  if (own === undefined && isVoter && roles.source.kind !== 'default') {
+    fault(roles, `only the nodes that --cluster lists are controllers, and node ${nodeId.value} is none of them`);
+  }
+  for (const door of [...doors, peer]) {
+    if (door.value.port === 0) fault(door, 'a node of a cluster needs a port that the others can be told; choose one');
+  }
+  const open = [peer.value, ...cluster.value.map(member => member.address)].find(address => !isLoopback(address.host));
+  if (open !== undefined && clusterSecretFile.value === '') {
+    fault(
+      cluster,
+      `${formatAddress(open)} is reached over a network, so the nodes need a secret: --cluster-secret-file FILE, the same on all`,
+    );
+  }
+  const bound = ownPeerAddress({ nodeId, roles, cluster, peer, clusterSecretFile });
+  for (const door of doors) {
+    if (collide(door.value, bound)) fault(peer, `${formatAddress(bound)} is taken by ${door.key}; choose another port`);
   }
   return faults;
 };
@@ -461,6 +582,36 @@ const readAddress = (values: readonly string[]): Reading<ListenAddress> => {
   }
   return good({ host: host.toLowerCase(), port });
 };
+
+const readRoles = (values: readonly string[]): Reading<readonly NodeRole[]> => {
+  const named = values.flatMap(splitList);
+  for (const text of named) {
+    if (!nodeRoles.some(role => role === text)) return bad(`"${text}" is none of ${nodeRoles.join(', ')}`);
+  }
+  if (named.length === 0) return bad(`needs at least one of ${nodeRoles.join(', ')}`);
+  return good(nodeRoles.filter(role => named.includes(role)));
+};
+
+const MEMBERS_MAX = 5;
+
+const readMembers = (values: readonly string[]): Reading<readonly ClusterMember[]> => {
+  const members: ClusterMember[] = [];
+  for (const text of values.flatMap(splitList)) {
+    const at = text.indexOf('@');
+    const nodeId = readNodeId([text.slice(0, Math.max(0, at))]);
+    const address = readAddress([text.slice(at + 1)]);
+    if (!nodeId.ok || !address.ok || address.value.port === 0) {
+      return bad(`"${text}" is not a node; use NODE-ID@HOST:PORT, as in 1@10.0.0.1:9091`);
+    }
+    if (members.some(member => member.nodeId === nodeId.value)) return bad(`node ${nodeId.value} is listed twice`);
+    members.push({ nodeId: nodeId.value, address: address.value });
+  }
+  return members.length > MEMBERS_MAX
+    ? bad(`lists ${members.length} nodes; 3 or ${MEMBERS_MAX} vote on metadata`)
+    : good(members);
+};
+
+const formatMember = ({ nodeId, address }: ClusterMember): string => `${nodeId}@${formatAddress(address)}`;
 
 const readOrigins = (values: readonly string[]): Reading<readonly string[]> => {
   for (const text of values) {

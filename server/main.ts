@@ -22,9 +22,9 @@ const terminal = openTerminal(process);
 const exitCode = await runCommandLine(process.argv.slice(2), {
   terminal,
   // Loaded when a broker is wanted: client commands do not pay for it.
-  async startNode(config, logger) {
+  async startNode(config, logger, interrupted) {
     const { startNode } = await import('./node.ts');
-    const node = await startNode(config, logger);
+    const node = await startNode(config, logger, interrupted);
     // Written now, since a process that is killed never gets to it.
     flushCompileCache();
     return node;

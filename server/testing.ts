@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { createLogger } from './base/logger.ts';
 import type { Broker } from './broker/broker.ts';
-import type { Config } from './config.ts';
+import { type Config, nodeRoles } from './config.ts';
 import { startNode } from './node.ts';
 
 export interface TestBroker extends AsyncDisposable {
@@ -34,6 +34,10 @@ export const startBroker = async (options: TestBrokerOptions = {}): Promise<Test
     dataDir,
     nodeId: 1,
     rack: '',
+    roles: nodeRoles,
+    cluster: null,
+    peer: free,
+    clusterSecretFile: null,
     http: free,
     grpc: free,
     management: free,

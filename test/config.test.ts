@@ -33,6 +33,10 @@ describe('merging', () => {
       dataDir: './data',
       nodeId: 1,
       rack: '',
+      roles: ['broker', 'controller', 'gateway'],
+      cluster: null,
+      peer: { host: '127.0.0.1', port: 9091 },
+      clusterSecretFile: null,
       http: { host: '127.0.0.1', port: 8080 },
       grpc: { host: '127.0.0.1', port: 9090 },
       management: { host: '127.0.0.1', port: 8081 },
@@ -56,9 +60,13 @@ describe('merging', () => {
       SLUICE_DATA_DIR: '/d',
       SLUICE_NODE_ID: '7',
       SLUICE_RACK: 'r',
+      SLUICE_ROLE: 'gateway, broker',
+      SLUICE_CLUSTER: '1@a.example:4,2@[::1]:5',
+      SLUICE_PEER: '0.0.0.0:6',
+      SLUICE_CLUSTER_SECRET_FILE: '/s',
       SLUICE_HTTP: '127.0.0.1:1',
       SLUICE_GRPC: '[::1]:2',
-      SLUICE_MANAGEMENT: 'localhost:0',
+      SLUICE_MANAGEMENT: 'localhost:3',
       SLUICE_ALLOW_ORIGIN: 'https://a.example, http://b.example:8000',
       SLUICE_HOST_NAME: 'a.example,B.example',
       SLUICE_INSECURE: 'true',
@@ -68,9 +76,16 @@ describe('merging', () => {
       dataDir: '/d',
       nodeId: 7,
       rack: 'r',
+      roles: ['broker', 'gateway'],
+      cluster: [
+        { nodeId: 1, address: { host: 'a.example', port: 4 } },
+        { nodeId: 2, address: { host: '::1', port: 5 } },
+      ],
+      peer: { host: '0.0.0.0', port: 6 },
+      clusterSecretFile: '/s',
       http: { host: '127.0.0.1', port: 1 },
       grpc: { host: '::1', port: 2 },
-      management: { host: 'localhost', port: 0 },
+      management: { host: 'localhost', port: 3 },
       allowOrigins: ['https://a.example', 'http://b.example:8000'],
       hostNames: ['a.example', 'b.example'],
       insecure: true,
@@ -86,6 +101,10 @@ describe('merging', () => {
       'insecure: true',
       'allow-origin: [https://a.example]',
       'host-name: one.example',
+      'role: [controller, broker]',
+      'cluster:',
+      '  - 1@127.0.0.1:9091',
+      '  - "2@127.0.0.1:9092"',
       'topic-defaults:',
       '  retention.ms: 604800000',
       '  segment.bytes: "1048576"',
@@ -96,11 +115,25 @@ describe('merging', () => {
     expect(merged.insecure).toBe(true);
     expect(merged.allowOrigins).toEqual(['https://a.example']);
     expect(merged.hostNames).toEqual(['one.example']);
+    expect(merged.roles).toEqual(['broker', 'controller']);
+    expect(merged.cluster).toEqual([
+      { nodeId: 1, address: { host: '127.0.0.1', port: 9091 } },
+      { nodeId: 2, address: { host: '127.0.0.1', port: 9092 } },
+    ]);
     expect(merged.topicDefaults).toEqual({
       'retention.ms': '604800000',
       'segment.bytes': '1048576',
       'flush.mode': 'interval',
     });
+  });
+
+  test.each([
+    ['as its own list has it', { 'node-id': '2' }, 'b.example', 9092],
+    ['as it was said, where it listens on every address', { 'node-id': '2', peer: '0.0.0.0:7' }, '0.0.0.0', 7],
+    ['by default, where no list has it', { 'node-id': '3' }, '127.0.0.1', 9091],
+  ])('the peer address of a node of a cluster: %s', (_, flags, host, port) => {
+    const cluster = '1@a.example:9091,2@b.example:9092';
+    expect(config({ flags: { cluster, 'cluster-secret-file': '/s', ...flags } }).peer).toEqual({ host, port });
   });
 
   test.each(['', '# nothing but a comment\n', 'topic-defaults:\n'])('a file that sets nothing is fine: %j', file => {
@@ -122,8 +155,8 @@ describe('merging', () => {
 describe('printing', () => {
   test('what is printed is a file that gives the same settings, and each line says where its value came from', () => {
     const given: Given = {
-      flags: { rack: 'a "quoted" # rack', 'host-name': ['one.example', 'two.example'] },
-      environment: { SLUICE_HTTP: '[::1]:0' },
+      flags: { rack: 'a "quoted" # rack', 'host-name': ['one.example', 'two.example'], role: 'broker,controller' },
+      environment: { SLUICE_HTTP: '[::1]:1', SLUICE_CLUSTER: '9@[::1]:9099,2@127.0.0.1:9092' },
       file: 'node-id: 9\ntopic-defaults:\n  retention.ms: 1000\n',
     };
     const resolution = resolve(given);
@@ -133,7 +166,10 @@ describe('printing', () => {
     expect(text.split('\n')).toEqual(
       expect.arrayContaining([
         'rack: "a \\"quoted\\" # rack" # flag --rack',
-        'http: "[::1]:0" # environment variable SLUICE_HTTP',
+        'http: "[::1]:1" # environment variable SLUICE_HTTP',
+        'role: ["broker","controller"] # flag --role',
+        'cluster: ["9@[::1]:9099","2@127.0.0.1:9092"] # environment variable SLUICE_CLUSTER',
+        'peer: "[::1]:9099" # environment variable SLUICE_CLUSTER',
         'node-id: 9 # sluice.yaml line 1',
         'data-dir: "./data" # default',
         '  retention.ms: "1000" # sluice.yaml line 3',
@@ -147,6 +183,8 @@ describe('printing', () => {
     expect(printConfig(resolution.settings)).toContain('topic-defaults: {} # default\n');
   });
 });
+
+const sixNodes = [1, 2, 3, 4, 5, 6].map(nodeId => `${nodeId}@127.0.0.1:${9090 + nodeId}`).join(',');
 
 describe('refusals name the setting, its source and what would be right', () => {
   test.each<[string, Given, RegExp]>([
@@ -177,6 +215,20 @@ describe('refusals name the setting, its source and what would be right', () => 
     ['every origin', { flags: { 'allow-origin': ['*'] } }, /not an origin/],
     ['a host name with a port', { flags: { 'host-name': ['a.example:80'] } }, /not a host name/],
     ['a log level that is none', { environment: { SLUICE_LOG_LEVEL: 'loud' } }, /debug, info, warn, error, silent/],
+    [
+      'a role that is none',
+      { flags: { role: 'broker,leader' } },
+      /^flag --role: .*"leader".*broker, controller, gateway/,
+    ],
+    ['no role at all', { environment: { SLUICE_ROLE: ' , ' } }, /needs at least one of broker, controller, gateway/],
+    ['a node without an id', { flags: { cluster: '127.0.0.1:9091' } }, /^flag --cluster: .*NODE-ID@HOST:PORT/],
+    ['a node with an empty id', { flags: { cluster: '@127.0.0.1:9091' } }, /NODE-ID@HOST:PORT/],
+    ['a node with an id that is none', { flags: { cluster: 'one@127.0.0.1:9091' } }, /NODE-ID@HOST:PORT/],
+    ['a node without a port', { flags: { cluster: '1@127.0.0.1' } }, /NODE-ID@HOST:PORT/],
+    ['a node at port 0', { flags: { cluster: '1@127.0.0.1:0' } }, /NODE-ID@HOST:PORT/],
+    ['a node twice', { file: 'cluster: [1@a.example:1, 1@b.example:1]\n' }, /line 1: .*node 1 is listed twice/],
+    ['more nodes than should vote', { flags: { cluster: sixNodes } }, /lists 6 nodes; 3 or 5/],
+    ['a peer address without a port', { flags: { peer: 'a.example' } }, /^flag --peer: .*HOST:PORT/],
     ['a switch that is neither', { environment: { SLUICE_INSECURE: 'maybe' } }, /neither true nor false/],
   ])('%s', (_, given, expected) => {
     const found = faults(given);
@@ -208,5 +260,97 @@ describe('refusals name the setting, its source and what would be right', () => 
     expect(config({ flags: { http: '127.0.0.1:0', grpc: '127.0.0.1:0', management: '127.0.0.1:0' } }).grpc.port).toBe(
       0,
     );
+  });
+});
+
+describe('a node that is alone', () => {
+  test('does everything', () => {
+    expect(faults({ flags: { role: 'broker' } })).toEqual([
+      'flag --role: role: a node without --cluster is alone and does everything, also what controller and gateway means',
+    ]);
+    expect(config({ flags: { role: 'gateway,controller,broker' } }).roles).toEqual(['broker', 'controller', 'gateway']);
+  });
+
+  test('has no secret to share', () => {
+    const file = 'cluster-secret-file: /secret\n';
+    expect(faults({ file })).toEqual([
+      'sluice.yaml line 1: cluster-secret-file: there is no --cluster to be secret among',
+    ]);
+  });
+
+  test('listens for no peers, so their port may be anything', () => {
+    expect(faults({ flags: { peer: '127.0.0.1:8080' } })).toEqual([]);
+  });
+});
+
+describe('a node of a cluster', () => {
+  const near = '1@127.0.0.1:9091,2@127.0.0.1:9092,3@127.0.0.1:9093';
+  const far = '1@127.0.0.1:9091,2@10.0.0.2:9091';
+
+  test.each<[string, NonNullable<Given['flags']>, readonly string[]]>([
+    ['one of the list', { cluster: near, 'node-id': '2' }, []],
+    ['one that joins', { cluster: near, 'node-id': '4', peer: '127.0.0.1:9094' }, []],
+    ['one that joins to keep records', { cluster: near, 'node-id': '4', peer: '127.0.0.1:9094', role: 'broker' }, []],
+    ['its own address said again', { cluster: near, 'node-id': '2', peer: '127.0.0.1:9092' }, []],
+    ['every address of the machine', { cluster: far, peer: '0.0.0.0:9091', 'cluster-secret-file': '/s' }, []],
+    ['peers on a network, with a secret', { cluster: far, 'cluster-secret-file': '/s' }, []],
+    [
+      'a listed node that does not vote',
+      { cluster: near, role: 'broker,gateway' },
+      ['flag --cluster: cluster: node 1 is listed, so it votes, and needs the role controller'],
+    ],
+    [
+      'a listed node somewhere else',
+      { cluster: far, 'node-id': '2', peer: '10.0.0.9:9091', 'cluster-secret-file': '/s' },
+      ['flag --peer: peer: 10.0.0.9:9091 is not where --cluster says that node 2 is (10.0.0.2:9091)'],
+    ],
+    [
+      'a controller that is not listed',
+      { cluster: near, 'node-id': '4', peer: '127.0.0.1:9094', role: 'controller' },
+      ['flag --role: role: only the nodes that --cluster lists are controllers, and node 4 is none of them'],
+    ],
+    [
+      'a door at a free port',
+      { cluster: near, http: '127.0.0.1:0' },
+      ['flag --http: http: a node of a cluster needs a port that the others can be told; choose one'],
+    ],
+    [
+      'a peer address at a free port',
+      { cluster: near, 'node-id': '4', peer: '127.0.0.1:0' },
+      ['flag --peer: peer: a node of a cluster needs a port that the others can be told; choose one'],
+    ],
+    [
+      'peers on a network without a secret',
+      { cluster: far },
+      [
+        'flag --cluster: cluster: 10.0.0.2:9091 is reached over a network, so the nodes need a secret: ' +
+          '--cluster-secret-file FILE, the same on all',
+      ],
+    ],
+    [
+      'its own peer address on a network without a secret',
+      { cluster: near, 'node-id': '4', peer: '10.0.0.4:9091' },
+      [
+        'flag --cluster: cluster: 10.0.0.4:9091 is reached over a network, so the nodes need a secret: ' +
+          '--cluster-secret-file FILE, the same on all',
+      ],
+    ],
+    [
+      'a door on the port of the list',
+      { cluster: near, grpc: '127.0.0.1:9091' },
+      ['default: peer: 127.0.0.1:9091 is taken by grpc; choose another port'],
+    ],
+    [
+      'a door on the peer port',
+      { cluster: near, 'node-id': '4', peer: '127.0.0.1:8081' },
+      ['flag --peer: peer: 127.0.0.1:8081 is taken by management; choose another port'],
+    ],
+  ])('%s', (_, flags, expected) => {
+    expect(faults({ flags })).toEqual(expected);
+  });
+
+  test('everything that does not go together is told at once', () => {
+    const flags = { cluster: far, role: 'broker', http: '127.0.0.1:0', peer: '127.0.0.1:8081' };
+    expect(faults({ flags }).map(fault => fault.split(': ')[1])).toEqual(['cluster', 'http', 'cluster', 'peer']);
   });
 });

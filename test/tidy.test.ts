@@ -124,7 +124,7 @@ const areas: readonly Area[] = [
       'server/config.ts',
       'server/cli',
       'server/storage',
-      'server/broker/topic-catalogue.ts',
+      'server/broker/kept-topics.ts',
       'server/broker/topic-settings.ts',
       'server/io',
       'server/io/real',

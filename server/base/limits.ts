@@ -286,6 +286,13 @@ export const WAITING_MESSAGES_MAX = 256;
 export const WAITING_MESSAGE_BYTES_MAX = 4 * MIB;
 /** One message of the bulk lane, put together from its frames: a batch of the largest size with what stands around it. */
 export const PEER_BULK_MESSAGE_BYTES_MAX = 17 * MIB;
+
+/** Longest that a request without a time-out of its own waits for a partition to have a leader: several elections. */
+export const LEADER_WAIT_MS = 10_000;
+/** Who waits for a leader looks again after this, also without news: a peer link can be up again without any. */
+export const ROUTE_RETRY_MS = 100;
+/** How long after the time-out of a forwarded request its answer is waited for: the leader answers late ones itself. */
+export const PEER_ANSWER_GRACE_MS = 5_000;
 /** The state that travels with a snapshot: a cluster's metadata at its limits is a tenth of this. */
 export const SNAPSHOT_STATE_BYTES_MAX = 64 * MIB;
 /** Groups whose leader a node knows, wherever they live: those of a cluster at its limits, and deleted ones for a while. */
@@ -294,5 +301,7 @@ export const LEADERS_HEARD_MAX = 2 * PARTITIONS_MAX;
 export const PEER_REQUESTS_PER_KIND_MAX = 4_096;
 /** Snapshot states of one peer that arrive at once: more only hold more memory half-done. */
 export const PEER_SNAPSHOT_STATES_MAX = 2;
+/** Bytes of one group above its commit point; beyond it a leader refuses more with THROTTLED. */
+export const UNCOMMITTED_BYTES_MAX = 64 * MIB;
 /** Taken from peers by all logs of a node and not durable: beyond it no more is read from them, or slow disks would fill the memory. */
 export const PEER_RECEIVED_BYTES_MAX = 128 * MIB;

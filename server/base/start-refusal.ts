@@ -17,3 +17,12 @@ export class StartRefusal extends Error {
     this.reason = reason;
   }
 }
+
+/** Asked to end before it served anybody: nothing is wrong, and nothing is left behind. */
+export class StartInterrupted extends Error {
+  override readonly name = 'StartInterrupted';
+
+  constructor() {
+    super('the broker was asked to end while it started');
+  }
+}

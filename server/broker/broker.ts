@@ -40,6 +40,7 @@ export type ProduceCode =
   | 'STORAGE_FAILED'
   | 'DISK_FULL'
   | 'NOT_LEADER'
+  | 'NOT_ENOUGH_REPLICAS'
   | 'SHUTTING_DOWN'
   | 'REQUEST_TIMED_OUT'
   | 'INTERNAL';
@@ -97,6 +98,13 @@ export interface PartitionDescription {
   readonly logEndOffset: Offset;
 }
 
+/** Who leads a partition, as far as this node knows; -1 while there is nobody. */
+export interface LeaderView {
+  readonly partition: number;
+  readonly leader: number;
+  readonly leaderEpoch: LeaderEpoch;
+}
+
 /** What every node knows of a topic without asking anybody. Replaced, never changed. */
 export interface TopicView {
   readonly name: string;
@@ -149,11 +157,22 @@ export type CreateTopicCode =
   | 'INVALID_CONFIG'
   | 'INVALID_PARTITION_COUNT'
   | 'INVALID_REPLICATION_FACTOR'
+  | 'TOPIC_NOT_FOUND'
   | 'TOPIC_EXISTS'
-  | AdminFailure;
-export type AlterTopicCode = 'TOPIC_NOT_FOUND' | 'INVALID_CONFIG' | 'INVALID_PARTITION_COUNT' | AdminFailure;
-export type DeleteTopicCode = 'TOPIC_NOT_FOUND' | 'FORBIDDEN' | AdminFailure;
+  | 'NOT_ENOUGH_REPLICAS'
+  | ControllerFailure;
+export type AlterTopicCode =
+  | 'TOPIC_NOT_FOUND'
+  | 'INVALID_CONFIG'
+  | 'INVALID_PARTITION_COUNT'
+  | 'INVALID_REPLICATION_FACTOR'
+  | 'FORBIDDEN'
+  | 'NOT_ENOUGH_REPLICAS'
+  | ControllerFailure;
+export type DeleteTopicCode = 'TOPIC_NOT_FOUND' | 'FORBIDDEN' | ControllerFailure;
 type AdminFailure = 'STORAGE_FAILED' | 'DISK_FULL' | 'SHUTTING_DOWN' | 'INTERNAL';
+/** Changes of topics are decided and committed by the controller. */
+type ControllerFailure = AdminFailure | 'THROTTLED' | 'COORDINATOR_LOADING' | 'NOT_LEADER' | 'REQUEST_TIMED_OUT';
 
 /** Which record a timestamp or a count from the end leads to. */
 export type OffsetQuery =
@@ -204,7 +223,8 @@ export type DeleteRecordsCode =
 export interface BrokerView {
   readonly nodeId: NodeId;
   readonly rack: string;
-  readonly state: 'running' | 'draining';
+  /** Fenced: it is not heard of, or not ready. */
+  readonly state: 'running' | 'draining' | 'fenced';
   readonly httpAddress: string;
   readonly grpcAddress: string;
 }
@@ -224,6 +244,8 @@ export interface Broker {
   /** From the node's copy of the metadata: no waiting. */
   findTopic(name: string): TopicView | null;
   listTopics(request: ListTopicsRequest): TopicPage;
+  /** The same for who leads its partitions, in their order. */
+  leaders(topic: string): readonly LeaderView[] | null;
   describeTopic(name: string): Promise<Result<TopicDescription, 'TOPIC_NOT_FOUND' | 'SHUTTING_DOWN'>>;
   createTopic(request: CreateTopicRequest): Promise<Result<TopicDescription, CreateTopicCode>>;
   alterTopic(request: AlterTopicRequest): Promise<Result<TopicDescription, AlterTopicCode>>;

@@ -1,27 +1,22 @@
-// One partition as its leader serves it: checks what is produced, moves the high watermark, answers those who wait.
+// One replica of a partition on this node: as its leader it checks what is produced, answers those who wait and serves reads; as a
+// follower it only knows where it stands.
 //
-// With one broker the quorum is this disk: the high watermark is what the log reports durable. Everything judged on the log
-// is answered only when that is durable, in order: `#parked` is a queue by end offset.
+// A leader serves from the moment when its own epoch start is committed: only then does it know everything that was acknowledged before
+// it. Everything judged on the log is answered when that is committed, in order. When leadership ends, whoever waits is told in the same turn:
+// what was appended and not committed has an unknown outcome.
 //
-// Invariants: highWatermark <= log.durableOffset; it never falls; parked answers are settled in the order of their offsets.
+// Invariants: the high watermark never falls; nothing above it is given to a reader.
 
 import { accepted, type Problem, problem, refused, type Result } from '@sluice/protocol/errors';
-import { type LeaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
-import {
-  BatchView,
-  checkClientBatch,
-  readBaseTimestamp,
-  readLastOffset,
-  readMaxTimestamp,
-  splitBatches,
-  stampAppendTime,
-} from '@sluice/protocol/record';
-import { GRPC_MESSAGE_BYTES_MAX } from '../base/limits.ts';
-import type { DurableNotice } from '../base/position.ts';
-import type { Clock, Timer } from '../io/clock.ts';
+import { type LeaderEpoch, type NodeId, type Offset, offset } from '@sluice/protocol/ids';
+import { readLastOffset, readMaxTimestamp, stampAppendTime } from '@sluice/protocol/record';
+import type { PartitionReport } from '../base/metrics.ts';
+import type { Clock } from '../io/clock.ts';
 import { DiskFault } from '../io/disk.ts';
+import type { GroupListener, ProposeOutcome, ReplicatedLog } from '../replication/replicated-log.ts';
 import type { DamagedRange } from '../storage/damage.ts';
-import type { LogListener, PartitionLog } from '../storage/partition-log.ts';
+import type { PartitionLog } from '../storage/partition-log.ts';
+import { checkBatches } from './batch-check.ts';
 import type {
   DeletedRecords,
   DeleteRecordsCode,
@@ -32,25 +27,9 @@ import type {
   ProduceCode,
   ProduceRequest,
 } from './broker.ts';
+import { InSync } from './in-sync.ts';
+import { ParkedAnswers, type PendingBytes, type ProduceResult } from './parked-answers.ts';
 import type { TopicSettings } from './topic-settings.ts';
-
-/** The node's count of bytes accepted and not yet durable. */
-export interface PendingBytes {
-  readonly used: number;
-  readonly limit: number;
-  add(bytes: number): void;
-  release(bytes: number): void;
-}
-
-interface Parked {
-  readonly endOffset: Offset;
-  readonly bytes: number;
-  /** Null where nobody waits (acks leader and none): only the bytes are counted. */
-  readonly answer: ((result: Result<ProduceAck, ProduceCode>) => void) | null;
-  readonly ack: ProduceAck;
-  readonly deadlineMs: number;
-  answered: boolean;
-}
 
 export interface ReadPiece {
   readonly batches: readonly Uint8Array[];
@@ -60,26 +39,35 @@ export interface ReadPiece {
 export interface PartitionOptions {
   readonly topic: string;
   readonly partition: number;
+  readonly nodeId: NodeId;
   readonly clock: Clock;
   readonly pending: PendingBytes;
+  /** It began or ceased to serve. */
+  readonly changed: () => void;
 }
 
-/** With one broker nobody else is ever elected. */
-const SOLE_EPOCH = 0 as LeaderEpoch;
+/** What a partition is not told: its own name. */
+type Produced = Pick<ProduceRequest, 'batches' | 'acks' | 'timeoutMs'>;
 
-export class Partition implements LogListener {
+type Refusal<C extends ProduceCode | FetchCode | DeleteRecordsCode> = {
+  readonly ok: false;
+  readonly problem: Problem<C>;
+};
+
+export class Partition implements GroupListener {
   readonly topic: string;
   readonly partition: number;
-  readonly #clock: Clock;
-  readonly #pending: PendingBytes;
+  readonly #options: PartitionOptions;
+  readonly #parked: ParkedAnswers;
+  readonly #inSync = new InSync();
   #log: PartitionLog | null = null;
+  #group: ReplicatedLog | null = null;
   #settings: TopicSettings;
   #highWatermark = offset(0);
-  /** In order of end offset. */
-  #parked: Parked[] = [];
-  #parkedHead = 0;
-  #deadlineTimer: Timer | null = null;
-  #deadlineTimerMs = Number.POSITIVE_INFINITY;
+  /** The epoch in which this replica leads and serves; null while it does not. */
+  #servingEpoch: LeaderEpoch | null = null;
+  /** The high watermark is one that this replica found out as leader. */
+  #hasServed = false;
   readonly #watchers = new Set<() => void>();
   /** Set once by the node's stop or the topic's deletion. */
   #closed: 'SHUTTING_DOWN' | 'TOPIC_NOT_FOUND' | null = null;
@@ -87,15 +75,23 @@ export class Partition implements LogListener {
   constructor(options: PartitionOptions, settings: TopicSettings) {
     this.topic = options.topic;
     this.partition = options.partition;
-    this.#clock = options.clock;
-    this.#pending = options.pending;
+    this.#options = options;
     this.#settings = settings;
+    this.#parked = new ParkedAnswers({
+      ...options,
+      late: () => this.#unknown('the records were not committed in time'),
+    });
   }
 
-  /** The log tells this partition what is durable, so it is made second. */
-  attach(log: PartitionLog): void {
+  /** Log and group tell this partition what comes of it, so they are made second. */
+  attach(log: PartitionLog, group: ReplicatedLog): void {
     this.#log = log;
-    this.#highWatermark = log.durableOffset;
+    this.#group = group;
+  }
+
+  /** The only replica has nobody to wait for. */
+  begin(): void {
+    if (this.group.isAlone) this.group.campaign();
   }
 
   get log(): PartitionLog {
@@ -103,12 +99,39 @@ export class Partition implements LogListener {
     return this.#log;
   }
 
+  get group(): ReplicatedLog {
+    if (this.#group === null) throw new TypeError('the partition has no group yet');
+    return this.#group;
+  }
+
   get highWatermark(): Offset {
     return this.#highWatermark;
   }
 
   get leaderEpoch(): LeaderEpoch {
-    return SOLE_EPOCH;
+    return this.group.term;
+  }
+
+  /** It leads, and knows everything that was acknowledged before. */
+  get isServing(): boolean {
+    return this.#servingEpoch !== null;
+  }
+
+  get inSyncNodes(): readonly NodeId[] {
+    return this.group.isAlone ? [this.#options.nodeId] : this.#inSync.nodes;
+  }
+
+  report(): PartitionReport {
+    const { log, topic, partition } = this;
+    return {
+      topic,
+      partition,
+      sizeBytes: log.byteLength,
+      segments: log.segmentCount,
+      highWatermark: this.#highWatermark,
+      startOffset: log.startOffset,
+      isOffline: log.state !== 'open' || log.damagedRanges.length > 0,
+    };
   }
 
   changeSettings(settings: TopicSettings): void {
@@ -118,233 +141,179 @@ export class Partition implements LogListener {
 
   // --------------------------------------------------------------------------------------------------------- produce
 
-  produce(request: ProduceRequest): Promise<Result<ProduceAck, ProduceCode>> {
+  /** Null: nothing can be written here now, and somebody else may lead, or this replica a moment later. */
+  produce(request: Produced): Promise<ProduceResult> | null {
     if (this.#closed !== null) return Promise.resolve(this.#closedRefusal());
-    const checked = this.#check(request.batches);
+    const checked = checkBatches(request.batches, this.#settings, this.#options.clock.wallMs());
     if (!checked.ok) return Promise.resolve(checked);
-    const bytes = request.batches.length;
-    if (this.#pending.used > 0 && this.#pending.used + bytes > this.#pending.limit) {
+    const { pending } = this.#options;
+    if (pending.used > 0 && pending.used + request.batches.length > pending.limit) {
+      const facts = { pending_bytes: pending.used };
       return Promise.resolve(
-        refused('THROTTLED', 'too many bytes wait to become durable; slow down and try again', {
-          pending_bytes: this.#pending.used,
-        }),
+        refused('THROTTLED', 'too many bytes wait to be committed; slow down and try again', facts),
       );
     }
     return this.#append(request, checked.value);
   }
 
-  #append(request: ProduceRequest, batches: readonly Uint8Array[]): Promise<Result<ProduceAck, ProduceCode>> {
+  #append(request: Produced, batches: readonly Uint8Array[]): Promise<ProduceResult> | null {
+    const { clock } = this.#options;
+    const waits = request.acks === 'all';
+    if (this.log.state === 'open' && !this.isServing) return null;
+    if (waits && this.isServing && this.#inSync.count < this.#settings.minInsyncReplicas) {
+      return Promise.resolve(this.#notEnoughReplicas());
+    }
     let timestampMs = Number.NEGATIVE_INFINITY;
     if (this.#settings.timestampType === 'LogAppendTime') {
-      timestampMs = this.#clock.wallMs();
+      timestampMs = clock.wallMs();
       for (const batch of batches) stampAppendTime(batch, timestampMs);
     } else {
       for (const batch of batches) timestampMs = Math.max(timestampMs, readMaxTimestamp(batch, 0));
     }
-    const outcome = this.log.append(batches, SOLE_EPOCH);
-    if (!outcome.ok) return Promise.resolve({ ok: false, problem: this.#appendProblem(outcome.refusal) });
+    const outcome = this.group.propose(batches);
+    if (!outcome.ok) {
+      const refusal = this.#proposalRefused(outcome.refusal);
+      return refusal === null ? null : Promise.resolve(refusal);
+    }
+    const { baseOffset, endOffset } = outcome;
+    const ack: ProduceAck = { baseOffset, count: endOffset - baseOffset, timestampMs };
     const bytes = request.batches.length;
-    this.#pending.add(bytes);
-    const ack: ProduceAck = {
-      baseOffset: outcome.baseOffset,
-      count: outcome.endOffset - outcome.baseOffset,
-      timestampMs,
-    };
-    const waits = request.acks === 'all';
-    const deadlineMs = waits ? this.#clock.monotonicMs() + request.timeoutMs : Number.POSITIVE_INFINITY;
-    const { endOffset } = outcome;
     if (!waits) {
-      this.#parked.push({ endOffset, bytes, answer: null, ack, deadlineMs, answered: true });
+      this.#parked.add({ endOffset, bytes, answer: null, ack, deadlineMs: Number.POSITIVE_INFINITY });
       return Promise.resolve(accepted(ack));
     }
-    return new Promise(resolve => {
-      this.#parked.push({ endOffset, bytes, answer: resolve, ack, deadlineMs, answered: false });
-      this.#watchDeadline(deadlineMs);
-    });
+    const deadlineMs = clock.monotonicMs() + request.timeoutMs;
+    return new Promise(answer => this.#parked.add({ endOffset, bytes, answer, ack, deadlineMs }));
   }
 
-  /** Everything that can be said of the bytes without the log. */
-  #check(bytes: Uint8Array): Result<readonly Uint8Array[], ProduceCode> {
-    const split = splitBatches(bytes, { bytesMax: GRPC_MESSAGE_BYTES_MAX });
-    if (!split.ok) {
-      const { fault, index } = split;
-      const detail = 'detail' in fault ? `${fault.kind}: ${fault.detail}` : 'the last batch is incomplete';
-      return refused('CORRUPT_BATCH', detail, { batch: index });
-    }
-    if (split.batches.length === 0) return refused('INVALID_REQUEST', 'there is no batch in the request');
-    const now = this.#clock.wallMs();
-    for (const [index, batch] of split.batches.entries()) {
-      const refusal = this.#batchProblem(batch, now);
-      if (refusal !== null) {
-        return { ok: false, problem: { ...refusal, facts: { ...refusal.facts, batch: index } } };
-      }
-    }
-    return accepted(split.batches);
-  }
-
-  #batchProblem(batch: Uint8Array, now: number): Problem<ProduceCode> | null {
-    const settings = this.#settings;
-    if (batch.length > settings.batchBytesMax) {
-      return problem(
-        'RECORD_TOO_LARGE',
-        `a batch of ${batch.length} bytes; the topic takes at most ${settings.batchBytesMax}`,
-        {
-          size: batch.length,
-          max_message_bytes: settings.batchBytesMax,
-        },
-      );
-    }
-    const fault = checkClientBatch(batch, 0);
-    if (fault !== null) {
-      const detail = 'detail' in fault ? `${fault.kind}: ${fault.detail}` : 'the batch is incomplete';
-      return problem(fault.kind === 'codec' ? 'UNSUPPORTED_COMPRESSION' : 'CORRUPT_BATCH', detail);
-    }
-    const view = new BatchView(batch);
-    if (view.producerId !== -1) {
-      return problem('INVALID_REQUEST', 'this broker gives out no producer ids, so a batch cannot carry one');
-    }
-    if (settings.timestampType === 'LogAppendTime') return null;
-    const ahead = readMaxTimestamp(batch, 0) - now;
-    if (ahead > settings.timestampAfterMaxMs) {
-      return problem(
-        'INVALID_TIMESTAMP',
-        `a record is ${ahead} ms ahead of the broker's clock; the topic allows ${settings.timestampAfterMaxMs}`,
-      );
-    }
-    const behind = now - readBaseTimestamp(batch, 0);
-    if (behind > settings.timestampBeforeMaxMs) {
-      return problem(
-        'INVALID_TIMESTAMP',
-        `a record is ${behind} ms old; the topic allows ${settings.timestampBeforeMaxMs}`,
-      );
-    }
-    return null;
-  }
-
-  #appendProblem(refusal: 'full' | 'failed' | 'closed' | 'backlog'): Problem<ProduceCode> {
+  #proposalRefused(refusal: (ProposeOutcome & { readonly ok: false })['refusal']): Refusal<ProduceCode> | null {
     switch (refusal) {
       case 'full':
-        return problem(
-          'DISK_FULL',
-          'the disk is full; the partition takes records again when there is room',
-          this.#where(),
-        );
+        return this.#refuse('DISK_FULL', 'the disk is full; the partition takes records again when there is room');
       case 'failed':
-        return problem(
-          'STORAGE_FAILED',
-          'a write or sync failed; the partition takes no records until a restart',
-          this.#where(),
-        );
+        return this.#refuse('STORAGE_FAILED', 'a write or sync failed; the partition takes no records until a restart');
       case 'backlog':
-        return problem('THROTTLED', 'the partition has too much to write; slow down and try again', this.#where());
+        return this.#refuse('THROTTLED', 'the partition has too much to write; slow down and try again');
+      case 'throttled':
+        return this.#refuse('THROTTLED', 'the replicas are too far behind; slow down and try again');
       case 'closed':
-        return this.#closedRefusal().problem;
+        return this.#closedRefusal();
+      case 'busy':
+      case 'transferring':
+      case 'not-leader':
+        return null;
     }
+  }
+
+  #notEnoughReplicas(): Refusal<'NOT_ENOUGH_REPLICAS'> {
+    const { minInsyncReplicas } = this.#settings;
+    const { count } = this.#inSync;
+    return refused(
+      'NOT_ENOUGH_REPLICAS',
+      `${count} replicas of the partition are in sync, and min.insync.replicas is ${minInsyncReplicas}`,
+      { ...this.#where(), in_sync: count, min_insync_replicas: minInsyncReplicas },
+    );
+  }
+
+  #refuse<C extends ProduceCode>(code: C, detail: string): Refusal<C> {
+    return { ok: false, problem: problem(code, detail, this.#where()) };
   }
 
   #where(): { readonly partition: number } {
     return { partition: this.partition };
   }
 
-  #closedRefusal(): { readonly ok: false; readonly problem: Problem<'SHUTTING_DOWN' | 'TOPIC_NOT_FOUND'> } {
+  /** Nothing was written. */
+  #notLeader(): Refusal<'NOT_LEADER'> {
+    return this.#refuse('NOT_LEADER', `this broker does not lead partition ${this.partition} now`);
+  }
+
+  #unknown(why: string): Refusal<'REQUEST_TIMED_OUT'> {
+    return refused('REQUEST_TIMED_OUT', `${why}; they may be written`, { outcome: 'unknown', ...this.#where() });
+  }
+
+  #closedRefusal(): Refusal<'SHUTTING_DOWN' | 'TOPIC_NOT_FOUND'> {
     return this.#closed === 'TOPIC_NOT_FOUND'
       ? refused('TOPIC_NOT_FOUND', `topic "${this.topic}" was deleted`)
       : refused('SHUTTING_DOWN', 'the broker is stopping');
   }
 
-  // ------------------------------------------------------------------------------------------------- from the log
+  // ------------------------------------------------------------------------------------------------- from the group
 
-  durable(notice: DurableNotice): void {
-    const { offset: end } = notice.position;
-    if (end <= this.#highWatermark) return;
-    this.#highWatermark = end;
-    while (this.#parkedHead < this.#parked.length) {
-      const first = this.#parked[this.#parkedHead]!;
-      if (first.endOffset > end) break;
-      this.#parkedHead++;
-      this.#pending.release(first.bytes);
-      if (!first.answered) {
-        first.answered = true;
-        first.answer?.(accepted(first.ack));
-      }
+  committed(position: { readonly epoch: LeaderEpoch; readonly offset: Offset }): void {
+    if (position.offset > this.#highWatermark) this.#highWatermark = position.offset;
+    const { group } = this;
+    const beginsToServe = this.#servingEpoch === null && group.isLeader && position.epoch === group.term;
+    if (beginsToServe) {
+      this.#servingEpoch = group.term;
+      this.#hasServed = true;
     }
-    this.#compactParked();
+    this.#settleParked();
     this.#wake();
+    if (beginsToServe) this.#options.changed();
   }
 
+  roleChanged(): void {
+    if (this.group.isLeader || this.#servingEpoch === null) return;
+    this.#servingEpoch = null;
+    this.#wake();
+    this.#options.changed();
+  }
+
+  progressed(view: Parameters<GroupListener['progressed']>[0]): void {
+    this.#inSync.update(view);
+    this.#settleParked();
+  }
+
+  /** Committed, and durable on as many replicas as the topic asks for. */
+  #settleParked(): void {
+    if (this.#servingEpoch === null) return;
+    const safe = this.#inSync.durableOn(this.#settings.minInsyncReplicas);
+    this.#parked.settle(offset(Math.min(this.#highWatermark, safe)));
+  }
+
+  leadershipLost(): void {
+    this.#servingEpoch = null;
+    this.#inSync.forget();
+    // The log is about to say what became of it, which nobody else can contradict.
+    const isLogsFault = this.group.isAlone && (this.log.state === 'full' || this.log.state === 'failed');
+    if (!isLogsFault) {
+      const detail = 'the leader of the partition changed before the records were committed; they may be written';
+      this.#parked.dropAll(refused('NOT_LEADER', detail, { outcome: 'unknown', ...this.#where() }));
+    }
+    this.#wake();
+    this.#options.changed();
+  }
+
+  /** The log gave up what it had taken above `endOffset`. Where this replica is the only one, nobody else has it, and the rest is safe. */
   dropped(state: 'full' | 'failed', endOffset: Offset): void {
-    const refusal = { ok: false, problem: this.#appendProblem(state) } as const;
-    this.#dropParked(parked => parked.endOffset > endOffset, refusal);
+    const refusal = this.#proposalRefused(state);
+    if (this.group.isAlone && refusal !== null) {
+      this.#parked.settle(endOffset);
+      this.#parked.dropAll(refusal);
+    }
     this.#wake();
   }
 
-  #dropParked(which: (parked: Parked) => boolean, refusal: Result<ProduceAck, ProduceCode>): void {
-    const kept: Parked[] = [];
-    for (let index = this.#parkedHead; index < this.#parked.length; index++) {
-      const parked = this.#parked[index]!;
-      if (!which(parked)) {
-        kept.push(parked);
-        continue;
-      }
-      this.#pending.release(parked.bytes);
-      if (!parked.answered) {
-        parked.answered = true;
-        parked.answer?.(refusal);
-      }
-    }
-    this.#parked = kept;
-    this.#parkedHead = 0;
-  }
+  readsConfirmed(): void {}
 
-  #compactParked(): void {
-    if (this.#parkedHead === this.#parked.length) {
-      this.#parked = [];
-      this.#parkedHead = 0;
-    } else if (this.#parkedHead > 256 && this.#parkedHead * 2 > this.#parked.length) {
-      this.#parked = this.#parked.slice(this.#parkedHead);
-      this.#parkedHead = 0;
-    }
-  }
+  readsLost(): void {}
 
-  /** One timer for all parked answers, at the earliest deadline. */
-  #watchDeadline(deadlineMs: number): void {
-    if (deadlineMs >= this.#deadlineTimerMs) return;
-    this.#deadlineTimer?.cancel();
-    this.#deadlineTimerMs = deadlineMs;
-    this.#deadlineTimer = this.#clock.schedule(Math.max(0, deadlineMs - this.#clock.monotonicMs()), () => {
-      this.#deadlineTimer = null;
-      this.#deadlineTimerMs = Number.POSITIVE_INFINITY;
-      this.#expire();
-    });
-  }
-
-  #expire(): void {
-    const now = this.#clock.monotonicMs();
-    let earliest = Number.POSITIVE_INFINITY;
-    for (let index = this.#parkedHead; index < this.#parked.length; index++) {
-      const parked = this.#parked[index]!;
-      if (parked.answered) continue;
-      if (parked.deadlineMs > now) {
-        earliest = Math.min(earliest, parked.deadlineMs);
-        continue;
-      }
-      parked.answered = true;
-      parked.answer?.(
-        refused('REQUEST_TIMED_OUT', 'the records were not durable in time; they may be written', {
-          outcome: 'unknown',
-          ...this.#where(),
-        }),
-      );
-    }
-    if (earliest < Number.POSITIVE_INFINITY) this.#watchDeadline(earliest);
-  }
+  superseded(): void {}
 
   // ------------------------------------------------------------------------------------------------------------ read
 
   async read(from: Offset, bytesMax: number): Promise<Result<ReadPiece, FetchCode>> {
-    if (this.#closed !== null) return this.#closedRefusal();
-    const endMax = this.#highWatermark;
-    if (from > endMax || from < this.log.startOffset) return this.#outOfRange(from);
+    for (;;) {
+      if (this.#closed !== null) return this.#closedRefusal();
+      if (!this.mayRead) return this.#notLeader();
+      const end = this.#highWatermark;
+      if (from > end || from < this.log.startOffset) return this.#outOfRange(from);
+      if (from === end || from < this.log.durableOffset) break;
+      // Committed by others that are ahead of this disk.
+      await this.group.durableTo(end);
+    }
+    const endMax = offset(Math.min(this.#highWatermark, this.log.durableOffset));
     const outcome = await this.log.read(from, { endMax, bytesMax });
     switch (outcome.kind) {
       case 'batches': {
@@ -361,7 +330,12 @@ export class Partition implements LogListener {
     }
   }
 
-  #damaged(range: DamagedRange): { readonly ok: false; readonly problem: Problem<'PARTITION_DAMAGED'> } {
+  /** What is committed never changes, so the only replica serves it also while its log takes nothing. */
+  get mayRead(): boolean {
+    return this.isServing || (this.#hasServed && this.group.isAlone);
+  }
+
+  #damaged(range: DamagedRange): Refusal<'PARTITION_DAMAGED'> {
     return refused('PARTITION_DAMAGED', `offsets ${range.from} to ${range.to - 1} cannot be read: ${range.reason}`, {
       partition: this.partition,
       file: range.file.split('/').slice(-2).join('/'),
@@ -371,7 +345,7 @@ export class Partition implements LogListener {
     });
   }
 
-  #outOfRange(from: Offset): { readonly ok: false; readonly problem: Problem<'OFFSET_OUT_OF_RANGE'> } {
+  #outOfRange(from: Offset): Refusal<'OFFSET_OUT_OF_RANGE'> {
     const earliest = this.log.startOffset;
     return refused(
       'OFFSET_OUT_OF_RANGE',
@@ -390,16 +364,36 @@ export class Partition implements LogListener {
     for (const wake of this.#watchers) wake();
   }
 
-  async offsets(query: OffsetQuery): Promise<PartitionOffsets> {
+  async offsets(query: OffsetQuery): Promise<Result<PartitionOffsets, FetchCode>> {
+    if (this.#closed !== null) return this.#closedRefusal();
+    if (!this.mayRead) return this.#notLeader();
     const highWatermark = this.#highWatermark;
     const earliestOffset = this.log.startOffset;
     let found: PartitionOffsets['found'] = null;
-    if (query.kind === 'timestamp') found = await this.log.findTimestamp(query.timestampMs, highWatermark);
+    if (query.kind === 'timestamp') {
+      // The others may be ahead of this disk, which is what is searched.
+      await this.group.durableTo(highWatermark);
+      try {
+        found = await this.log.findTimestamp(
+          query.timestampMs,
+          offset(Math.min(highWatermark, this.log.durableOffset)),
+        );
+      } catch (cause) {
+        if (!(cause instanceof DiskFault)) throw cause;
+        return refused('STORAGE_FAILED', 'the disk could not be read', this.#where());
+      }
+    }
     if (query.kind === 'tail') {
       const start = offset(Math.max(earliestOffset, highWatermark - query.count));
       found = { offset: start, timestampMs: -1 };
     }
-    return { partition: this.partition, earliestOffset, highWatermark, lastStableOffset: highWatermark, found };
+    return accepted({
+      partition: this.partition,
+      earliestOffset,
+      highWatermark,
+      lastStableOffset: highWatermark,
+      found,
+    });
   }
 
   // ----------------------------------------------------------------------------------------------------- deleting records
@@ -407,15 +401,16 @@ export class Partition implements LogListener {
   async deleteRecords(before: Offset): Promise<Result<DeletedRecords, DeleteRecordsCode>> {
     if (this.#closed !== null) return this.#closedRefusal();
     const { log } = this;
-    if (before > this.#highWatermark) return this.#outOfRange(before);
     if (log.state === 'failed') {
       return refused('STORAGE_FAILED', 'a write or sync failed; nothing is deleted until a restart', this.#where());
     }
+    if (!this.mayRead) return this.#notLeader();
+    if (before > this.#highWatermark) return this.#outOfRange(before);
     // Across damage is a way to be rid of it; a start inside of it would be one that nobody can read.
     const damaged = log.damagedRanges.find(range => range.from < before && before < range.to);
     if (damaged !== undefined) return this.#damaged(damaged);
     try {
-      await log.advanceStart(before);
+      await this.group.advanceStart(before);
     } catch (cause) {
       if (!(cause instanceof DiskFault)) throw cause;
       return cause.kind === 'full'
@@ -427,13 +422,37 @@ export class Partition implements LogListener {
 
   // ------------------------------------------------------------------------------------------------------------- end
 
+  /** Of the leader: its followers move their starts when it tells them. */
   applyRetention(): Promise<void> {
-    return this.log.advanceStart(this.log.retentionStart(this.#clock.wallMs(), this.#highWatermark));
+    if (!this.isServing) return Promise.resolve();
+    return this.group.advanceStart(this.log.retentionStart(this.#options.clock.wallMs(), this.#highWatermark));
   }
 
-  /** Takes no more requests; what was accepted is written, synced and answered before this returns. */
-  async close(): Promise<void> {
+  /** False: it does not lead, or that node is not in sync. */
+  transferTo(nodeId: NodeId): boolean {
+    const heir = this.isServing ? this.#inSync.replicaOn(nodeId) : null;
+    return heir !== null && this.group.transfer(heir).ok;
+  }
+
+  /** Whoever is in sync and has the most is to lead from now on. False: it does not lead, or nobody else can. */
+  handOver(): boolean {
+    if (!this.isServing || this.group.isAlone) return false;
+    const heir = this.#inSync.heirOf(this.#options.nodeId);
+    return heir !== null && this.group.transfer(heir).ok;
+  }
+
+  /** Takes no more requests. */
+  drain(): void {
     this.#closed ??= 'SHUTTING_DOWN';
+    this.#wake();
+  }
+
+  /** What was accepted is written, synced and, where others need not be asked, answered before this returns. */
+  async close(): Promise<void> {
+    this.drain();
+    // Others go on, and so does an election; what they want of this log must not reach it any more. Who leads alone has answers to give
+    // when all is durable.
+    if (!this.group.isAlone || !this.group.isLeader) this.group.close();
     await this.log.close();
     this.#end();
   }
@@ -442,20 +461,16 @@ export class Partition implements LogListener {
   async abandon(): Promise<void> {
     this.#closed = 'TOPIC_NOT_FOUND';
     this.#wake();
+    this.group.close();
     await this.log.abandon();
     this.#end();
   }
 
   #end(): void {
-    this.#deadlineTimer?.cancel();
-    const refusal: Result<ProduceAck, ProduceCode> =
-      this.#closed === 'TOPIC_NOT_FOUND'
-        ? this.#closedRefusal()
-        : refused('REQUEST_TIMED_OUT', 'the broker stopped before the records were durable; they may be written', {
-            outcome: 'unknown',
-            ...this.#where(),
-          });
-    this.#dropParked(() => true, refusal);
+    const isGone = this.#closed === 'TOPIC_NOT_FOUND';
+    this.#parked.dropAll(
+      isGone ? this.#closedRefusal() : this.#unknown('the broker stopped before the records were committed'),
+    );
     this.#wake();
   }
 }

@@ -42,3 +42,13 @@ export const topicSettings = (config: TopicConfig, brokerDefaults: TopicConfig):
     minInsyncReplicas: number('min.insync.replicas'),
   };
 };
+
+/** Of the log of the cluster's metadata, whose start follows its snapshots and nothing else. */
+export const METADATA_LOG_SETTINGS: LogSettings = {
+  ...topicSettings({}, {}).log,
+  segmentBytes: 16 * 1024 * 1024,
+  segmentMs: Number.POSITIVE_INFINITY,
+  retentionMs: Number.POSITIVE_INFINITY,
+  retentionBytes: Number.POSITIVE_INFINITY,
+  retentionDeletes: false,
+};

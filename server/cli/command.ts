@@ -18,8 +18,8 @@ export interface RunningNode {
   stop(): Promise<void>;
 }
 
-/** Handed in by main.ts, so that the command line imports nothing of the broker. */
-export type StartNode = (config: Config, logger: Logger) => Promise<RunningNode>;
+/** Handed in by main.ts, so that the command line imports nothing of the broker. Throws StartInterrupted when asked to end meanwhile. */
+export type StartNode = (config: Config, logger: Logger, interrupted: AbortSignal) => Promise<RunningNode>;
 
 export interface CommandContext {
   readonly invocation: Invocation;

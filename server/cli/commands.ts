@@ -64,6 +64,15 @@ const startCommand: Command = {
   load: async () => (await import('./start.ts')).start,
 };
 
+const clusterDescribe: Command = {
+  path: ['cluster', 'describe'],
+  summary: 'Shows the brokers of the cluster and which of them is the controller.',
+  arguments: [],
+  flags: [...clientFlags],
+  examples: ['sluice cluster describe', 'sluice cluster describe --server 127.0.0.1:9090 -o json'],
+  load: async () => (await import('./cluster.ts')).describeCluster,
+};
+
 const topicCommands: readonly Command[] = [
   {
     path: ['topic', 'create'],
@@ -295,6 +304,7 @@ const versionCommand: Command = {
 
 export const commands: readonly Command[] = [
   startCommand,
+  clusterDescribe,
   ...topicCommands,
   produceCommand,
   consumeCommand,

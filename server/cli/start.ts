@@ -6,7 +6,7 @@
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { createLogger } from '../base/logger.ts';
-import { StartRefusal } from '../base/start-refusal.ts';
+import { StartInterrupted, StartRefusal } from '../base/start-refusal.ts';
 import {
   type Config,
   CONFIG_FILE_VARIABLE,
@@ -39,15 +39,26 @@ export const start = async (context: CommandContext): Promise<number> => {
       'this door can be reached from other machines and nobody is authenticated (--insecure): anyone there can read, write and delete every topic',
     );
   }
-  // Asked to end while recovering: nothing is served yet, so the broker is stopped as soon as it stands.
-  const node = await context.startNode(config, logger).catch((error: unknown) => {
-    throw startFailure(error);
-  });
-  await terminal.print(announcement(config, node));
-  await interruption(terminal.interrupted);
-  await node.stop();
-  return 0;
+  // The broker's timers do not keep a process alive, and its listeners are the last to open and the first to close.
+  const awake = setInterval(() => undefined, AWAKE_MS);
+  try {
+    // Asked to end while it recovers, the broker is stopped as soon as it stands; while it waits for the rest of its cluster, at once.
+    const node = await context.startNode(config, logger, terminal.interrupted).catch((error: unknown) => {
+      if (error instanceof StartInterrupted) return null;
+      throw startFailure(error);
+    });
+    if (node === null) return 0;
+    await terminal.print(announcement(config, node));
+    await interruption(terminal.interrupted);
+    await node.stop();
+    return 0;
+  } finally {
+    clearInterval(awake);
+  }
 };
+
+/** Any time: only that there is a timer matters. */
+const AWAKE_MS = 3_600_000;
 
 interface CheckedConfig {
   readonly config: Config;

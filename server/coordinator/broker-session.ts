@@ -113,6 +113,8 @@ export class BrokerSession {
   }
 
   #pause(ms: number): Promise<void> {
+    // Who closes during a heartbeat has hurried already.
+    if (this.#isClosed) return Promise.resolve();
     return Promise.race([
       pause(this.#options.clock, ms),
       new Promise<void>(resolve => {

@@ -55,6 +55,10 @@ const isWorthRetrying = (code: ErrorCode): boolean =>
 export class ControllerClient {
   readonly #options: ControllerClientOptions;
   readonly #abort = new AbortController();
+  /** Settled when nothing is waited for any more. */
+  readonly #closed = new Promise<void>(resolve => {
+    this.#abort.signal.addEventListener('abort', () => resolve(), { once: true });
+  });
   #turn = 0;
 
   constructor(options: ControllerClientOptions) {
@@ -95,13 +99,13 @@ export class ControllerClient {
       } else if (attempt.kind === 'answered') {
         const { result, end } = attempt.answer;
         if (result.ok || !isWorthRetrying(result.problem.code)) {
-          await image.reached(offset(end), METADATA_IMAGE_MS);
+          await Promise.race([image.reached(offset(end), METADATA_IMAGE_MS), this.#closed]);
           return result;
         }
         // What was not known before is not known now.
         if (last !== outcomeUnknown) last = result;
       }
-      await Promise.race([pause(clock, METADATA_PAUSE_MS), news]);
+      await Promise.race([pause(clock, METADATA_PAUSE_MS), news, this.#closed]);
     }
   }
 

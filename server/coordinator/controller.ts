@@ -97,7 +97,10 @@ export class Controller {
     this.#lastHeard.clear();
     this.#skipUntil.clear();
     this.#listeningSince = this.#nowMs;
-    if (epoch !== null) this.#options.logger.info({ term: epoch }, 'this node is the controller');
+    if (epoch === null) return;
+    // Of a node that is alone it goes without saying.
+    const isAlone = this.#options.state.state?.image.founded?.voters.length === 1;
+    this.#options.logger[isAlone ? 'debug' : 'info']({ term: epoch }, 'this node is the controller');
   }
 
   #tick(): void {

@@ -34,7 +34,7 @@ const MAGIC = 0x534c4d49;
 const VERSION = 1;
 const HEAD_BYTES = 12;
 const FIRST_BYTES = 64 * 1024;
-const NAMES = ['metadata-0.snapshot', 'metadata-1.snapshot'] as const;
+export const SNAPSHOT_NAMES = ['metadata-0.snapshot', 'metadata-1.snapshot'] as const;
 
 const writePart = (writer: ByteWriter, bytes: Uint8Array): void => {
   writer.uint32(bytes.length);
@@ -110,7 +110,7 @@ export class ImageSnapshots {
   /** The newest that can be read. */
   async load(): Promise<ReadImage> {
     let best: ReadImage = { kind: 'none' };
-    for (const [index, name] of NAMES.entries()) {
+    for (const [index, name] of SNAPSHOT_NAMES.entries()) {
       const read = await this.#read(name);
       if (read.kind === 'newer') return read;
       if (read.kind !== 'image') continue;
@@ -146,7 +146,7 @@ export class ImageSnapshots {
     const [first, second] = this.#kept;
     const isFirst = first === null || (second !== null && (first ?? 0) < (second ?? 0));
     const index = isFirst ? 0 : 1;
-    const file = path.join(this.#directory, NAMES[index]);
+    const file = path.join(this.#directory, SNAPSHOT_NAMES[index]);
     try {
       await replaceSmallFile(this.#disk, file, encodeKeptImage(kept));
       this.#kept[index] = kept.next;

@@ -35,7 +35,13 @@ export interface GroupLog {
  * happened before the group is there is in the shape that the group begins with.
  */
 export class LogNews implements LogListener {
+  /** Hears first of what the log gave up. */
+  readonly #first: Partial<Pick<LogListener, 'dropped'>>;
   #group: LogListener | null = null;
+
+  constructor(first: Partial<Pick<LogListener, 'dropped'>> = {}) {
+    this.#first = first;
+  }
 
   attach(group: LogListener): void {
     this.#group = group;
@@ -46,6 +52,7 @@ export class LogNews implements LogListener {
   }
 
   dropped(state: 'full' | 'failed', endOffset: Offset): void {
+    this.#first.dropped?.(state, endOffset);
     this.#group?.dropped(state, endOffset);
   }
 }

@@ -4,7 +4,7 @@
 //   lock         socket file of the process that holds the directory (io/real/directory-lock.ts)
 //   store-0/1    the node's store
 //   reserve      room for what must be written on a full disk (disk-reserve.ts)
-//   topics.json  the topic catalogue (broker/topic-catalogue.ts)
+//   topics.json  the topics of format 1 (broker/former-catalogue.ts); later ones keep them in the metadata's log
 //   <topic>-<partition>/ , <topic>-<partition>.<topic id>-delete/
 //
 // Nothing is deleted because a file here says that it should not exist: folders that the catalogue does not know are kept,
@@ -34,13 +34,19 @@ import { readSmallFile, replaceSmallFile } from './small-file.ts';
 import { SyncGate } from './sync-gate.ts';
 import { TailCache } from './tail-cache.ts';
 
-export const FORMAT_VERSION = 1;
+/** 2: topics are records of the metadata's log, and epoch starts stand in the logs. */
+export const FORMAT_VERSION = 2;
+/** Of directories that are read and, once their topics are in the metadata's log, raised to the newest. */
+const FORMAT_VERSIONS_READ: ReadonlySet<unknown> = new Set([1, FORMAT_VERSION]);
 
 export interface DirectoryIdentity {
+  readonly formatVersion: number;
   readonly clusterId: string;
   readonly nodeId: number;
   readonly directoryId: string;
 }
+
+const INCARNATION_KEY = 'node/incarnation';
 
 export interface OpenDirectoryRequest {
   readonly disk: Disk;
@@ -187,6 +193,12 @@ export class DataDirectory {
     return PartitionLog.open({ context: this.context, directory, key, settings, listener });
   }
 
+  /** Whether anything of the partition is here, in its folder or in the store. */
+  async holds(name: PartitionName): Promise<boolean> {
+    const { disk, store } = this.context;
+    return new LogMarks(store, storeKey(name)).syncPoint() !== null || (await disk.exists(this.#directory(name)));
+  }
+
   /** Once more where a crash interrupted it. The mark of the birth tells that from a folder whose marks are lost. */
   async #create(name: PartitionName, marks: LogMarks): Promise<void> {
     const { disk } = this.context;
@@ -265,6 +277,22 @@ export class DataDirectory {
     return entries.filter(entry => entry.isDirectory && !known.has(entry.name)).map(entry => entry.name);
   }
 
+  /** From now on older releases refuse the directory: they would not know what is in it. */
+  async raiseFormat(): Promise<void> {
+    if (this.identity.formatVersion === FORMAT_VERSION) return;
+    await writeIdentity(this.context.disk, this.path, { ...this.identity, formatVersion: FORMAT_VERSION });
+  }
+
+  /** Counts the starts on this directory, and is durable before it is told to anybody. */
+  async nextIncarnation(): Promise<number> {
+    const { store } = this.context;
+    const before = store.get(INCARNATION_KEY)?.['incarnation'];
+    const incarnation = typeof before === 'number' ? before + 1 : 1;
+    store.set(INCARNATION_KEY, { incarnation });
+    await store.flush();
+    return incarnation;
+  }
+
   freeBytes(): Promise<number> {
     return this.context.disk.freeBytes(this.path);
   }
@@ -299,7 +327,6 @@ const makeDurably = async (disk: Disk, directory: string): Promise<void> => {
 /** Reads or writes meta.json; refuses what is not this node's or not of this format. */
 const identify = async (request: OpenDirectoryRequest): Promise<DirectoryIdentity> => {
   const { disk } = request;
-  const file = path.join(request.path, 'meta.json');
   const present = await readIdentity(disk, request.path);
   if (present !== null) {
     if (present.nodeId === request.nodeId) return present;
@@ -319,18 +346,23 @@ const identify = async (request: OpenDirectoryRequest): Promise<DirectoryIdentit
     );
   }
   const identity: DirectoryIdentity = {
+    formatVersion: FORMAT_VERSION,
     clusterId: request.random.uuid(),
     nodeId: request.nodeId,
     directoryId: request.random.uuid(),
   };
+  await writeIdentity(disk, request.path, identity);
+  return identity;
+};
+
+const writeIdentity = (disk: Disk, directory: string, identity: DirectoryIdentity): Promise<void> => {
   const document = {
-    format_version: FORMAT_VERSION,
+    format_version: identity.formatVersion,
     cluster_id: identity.clusterId,
     node_id: identity.nodeId,
     directory_id: identity.directoryId,
   };
-  await replaceSmallFile(disk, file, formatChecked(document, 2));
-  return identity;
+  return replaceSmallFile(disk, path.join(directory, 'meta.json'), formatChecked(document, 2));
 };
 
 /** The version of a document that a later release may have written, with members that this one does not know. */
@@ -350,10 +382,10 @@ export const readIdentity = async (disk: Disk, directory: string): Promise<Direc
   if (text === null) return null;
   const parsed = parseChecked(text, ['format_version', 'cluster_id', 'node_id', 'directory_id']);
   const version = parsed.ok ? parsed.document['format_version'] : laterVersion(text);
-  if (version !== null && version !== FORMAT_VERSION) {
+  if (version !== null && !FORMAT_VERSIONS_READ.has(version)) {
     throw new StartRefusal(
       'data-directory-version',
-      `the data directory ${directory} has format version ${JSON.stringify(version)}, this broker reads version ${FORMAT_VERSION}. Use the release of Sluice that wrote it, or choose another directory with --data-dir.`,
+      `the data directory ${directory} has format version ${JSON.stringify(version)}, this broker reads versions 1 to ${FORMAT_VERSION}. Use the release of Sluice that wrote it, or choose another directory with --data-dir.`,
     );
   }
   if (!parsed.ok) {
@@ -366,5 +398,5 @@ export const readIdentity = async (disk: Disk, directory: string): Promise<Direc
       `${file} lacks the cluster id, node id or directory id. Restore it from a backup.`,
     );
   }
-  return { clusterId, nodeId, directoryId };
+  return { formatVersion: version as number, clusterId, nodeId, directoryId };
 };

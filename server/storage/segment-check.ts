@@ -7,6 +7,7 @@
 import { offset } from '@sluice/protocol/ids';
 import {
   crc32cContinue,
+  isEpochStart,
   readBaseOffset,
   readLastOffset,
   readMaxTimestamp,
@@ -117,7 +118,8 @@ export class SegmentCheck {
 
   #batch(buffer: Uint8Array, at: number, batchBytes: number): void {
     const { counts, segment, found } = this.#request;
-    counts.batches++;
+    // What begins an epoch is Raft's own.
+    if (!isEpochStart(buffer, at)) counts.batches++;
     counts.records += readRecordCount(buffer, at);
     if (readRecordCount(buffer, at) > 0) this.#latest = Math.max(this.#latest, readMaxTimestamp(buffer, at));
     const named = { buffer, at, position: this.#position };

@@ -8,9 +8,13 @@ import { defineTopic, Sluice } from '@sluice/client';
 import { crc32c } from '@sluice/protocol/record';
 import { startBroker } from 'sluice/testing';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { formatChecked } from '../../server/storage/checked-document.ts';
 import { type CommandRun, runCommand } from './command-run.ts';
 
 const FIRST = '00000000000000000000';
+const METADATA = '__cluster_metadata-0';
+/** Each log begins with the start of an epoch, and the first records stand behind it. */
+const START_BYTES = 61;
 
 let folder: string;
 let original: string;
@@ -172,8 +176,8 @@ describe('what is not there, or asked for wrongly', () => {
 const damages: readonly [string, (directory: string) => Promise<void>, RegExp][] = [
   [
     'a bit in a sealed segment',
-    directory => flip(join(directory, 'orders-0', `${FIRST}.log`), 70),
-    /^damage orders-0\/0{20}\.log at 0, offsets 0 to 0: these offsets cannot be read: crc: .*--accept-loss/m,
+    directory => flip(join(directory, 'orders-0', `${FIRST}.log`), START_BYTES + 70),
+    /^damage orders-0\/0{20}\.log at 61, offsets 0 to 0: these offsets cannot be read: crc: .*--accept-loss/m,
   ],
   [
     'a bit in the last segment',
@@ -182,12 +186,17 @@ const damages: readonly [string, (directory: string) => Promise<void>, RegExp][]
   ],
   [
     'a base offset, which no checksum covers',
+    directory => flip(join(directory, 'plain-0', `${FIRST}.log`), START_BYTES + 7),
+    /^damage plain-0\/0{20}\.log at 61, offsets 0 to 0: .*base offset 16 where 0 is expected/m,
+  ],
+  [
+    'the start of an epoch',
     directory => flip(join(directory, 'plain-0', `${FIRST}.log`), 7),
-    /^damage plain-0\/0{20}\.log at 0, offsets 0 to 0: .*base offset 16 where 0 is expected/m,
+    /^damage plain-0\/0{20}\.log at 0, before offset 0: the start of an epoch cannot be read, all records can: /m,
   ],
   [
     'an end that is gone',
-    async directory => truncate(join(directory, 'plain-0', `${FIRST}.log`), 150),
+    async directory => truncate(join(directory, 'plain-0', `${FIRST}.log`), START_BYTES + 150),
     /^damage plain-0\/0{20}\.log at 1\d\d, offsets 1 to 2: /m,
   ],
   [
@@ -217,7 +226,7 @@ const damages: readonly [string, (directory: string) => Promise<void>, RegExp][]
   [
     'a time index',
     directory => flip(join(directory, 'plain-0', `${FIRST}.timeindex`), 6),
-    /^derived plain-0\/0{20}\.timeindex at 0: an entry dates offset 1 to \d+; the newest record up to there says \d+/m,
+    /^derived plain-0\/0{20}\.timeindex at 0: an entry dates offset 0 to \d+; the newest record up to there says \d+/m,
   ],
   [
     'an index that is gone',
@@ -248,10 +257,14 @@ const damages: readonly [string, (directory: string) => Promise<void>, RegExp][]
     /^damage store-1: no line of it can be read/m,
   ],
   [
-    'the catalogue, in a setting',
+    'the catalogue of an older directory, in a setting',
     async directory => {
-      const file = join(directory, 'topics.json');
-      await writeFile(file, (await readFile(file, 'utf8')).replace('"400"', '"600"'));
+      const meta = join(directory, 'meta.json');
+      const { checksum: _, ...identity } = JSON.parse(await readFile(meta, 'utf8')) as Record<string, unknown>;
+      await writeFile(meta, formatChecked({ ...identity, format_version: 1 }, 2));
+      const topics = [{ name: 't', id: crypto.randomUUID(), partition_count: 1, config: { 'segment.bytes': '400' } }];
+      const text = formatChecked({ version: 1, topics, deleted: [] }, 1);
+      await writeFile(join(directory, 'topics.json'), text.replace('"400"', '"600"'));
     },
     /^damage topics\.json: the broker refuses to start: .*its checksum does not match.*restore the file from a copy/m,
   ],
@@ -266,12 +279,27 @@ const damages: readonly [string, (directory: string) => Promise<void>, RegExp][]
   [
     'a folder of nobody',
     directory => mkdir(join(directory, 'foreign-0')).then(() => undefined),
-    /^damage foreign-0: no topic of/m,
+    /^damage foreign-0: no topic has this folder; it is kept/m,
   ],
   [
     'a folder that is gone',
     directory => rm(join(directory, 'plain-0'), { recursive: true }),
     /^damage plain-0, offsets 0 to 2: the folder is missing with all its records/m,
+  ],
+  [
+    "a bit in the metadata's log",
+    directory => flip(join(directory, METADATA, `${FIRST}.log`), START_BYTES + 70),
+    /^damage __cluster_metadata-0\/0{20}\.log at 61, offsets 0 to \d: these offsets cannot be read: /m,
+  ],
+  [
+    'the metadata, which is gone',
+    directory => rm(join(directory, METADATA), { recursive: true }),
+    /^damage __cluster_metadata-0, offsets 0 to \d+: the folder is missing with all its records/m,
+  ],
+  [
+    'a snapshot of the metadata',
+    directory => flip(join(directory, 'metadata-0.snapshot'), 40),
+    /^derived metadata-0\.snapshot: a snapshot of the metadata cannot be read: .*; nothing: /m,
   ],
   [
     'a folder of another topic',
@@ -295,11 +323,25 @@ describe('a finding', () => {
   });
 });
 
+test('every byte of the metadata is watched over', async () => {
+  for (const file of [join(METADATA, `${FIRST}.log`), 'metadata-0.snapshot']) {
+    const { length } = await readFile(join(original, file));
+    for (let position = 0; position < length; position += Math.ceil(length / 12)) {
+      const directory = await copied();
+      await flip(join(directory, file), position);
+      const { exitCode, text, notes } = await doctor(directory);
+      expect([file, position, exitCode, notes]).toEqual([file, position, 1, '']);
+      expect(text).toContain(file);
+      expect(text).toMatch(/^checked 2 topics, 3 partitions, \d+ segments, 15 batches, 15 records, /m);
+    }
+  }
+});
+
 describe('giving damage up', () => {
   const damaged = async (): Promise<string> => {
     const directory = await copied();
     await flip(join(directory, 'plain-0', `${FIRST}.log`), 200);
-    await flip(join(directory, 'orders-0', `${FIRST}.log`), 70);
+    await flip(join(directory, 'orders-0', `${FIRST}.log`), START_BYTES + 70);
     return directory;
   };
 
@@ -334,7 +376,7 @@ describe('giving damage up', () => {
     expect(exitCode).toBe(0);
     const kept = await readFile(join(directory, 'plain-0', `${FIRST}.damaged-1-1`));
     const whole = await readFile(join(original, 'plain-0', `${FIRST}.log`));
-    expect(kept).toHaveLength(whole.length / 3);
+    expect(kept).toHaveLength((whole.length - START_BYTES) / 3);
     expect(await doctor(directory)).toMatchObject({ exitCode: 0 });
   });
 

@@ -83,6 +83,9 @@ describe('a sound segment', () => {
     expect(lines.slice(0, 2)).toEqual([`Dumping ${path}`, 'Log starting offset: 0']);
     const data = lines.slice(2).filter(line => line.includes('isControl: false'));
     expect(data).toHaveLength(BATCHES);
+    expect(lines[2]).toMatch(
+      /^baseOffset: 0 .* partitionLeaderEpoch: 1 isTransactional: false isControl: true .* position: 0 .* isvalid: true$/,
+    );
     expect(data[1]).toMatch(
       /^baseOffset: 3 lastOffset: 5 count: 3 baseSequence: -1 lastSequence: -1 producerId: -1 producerEpoch: -1 partitionLeaderEpoch: \d+ isTransactional: false isControl: false deleteHorizonMs: OptionalLong\.empty position: \d+ CreateTime: 1001 size: \d+ magic: 2 compresscodec: gzip crc: \d+ isvalid: true$/,
     );
@@ -180,7 +183,7 @@ describe('damage is exit code 1, with the file and the position', () => {
     const path = join(await copied(), SEGMENT);
     const places = positions((await dump(path)).text);
     const bytes = await readFile(path);
-    await appendFile(path, bytes.subarray(places[1], places[2]));
+    await appendFile(path, bytes.subarray(places[2], places[3]));
     expect(await damage(path)).toMatchObject(
       at(bytes.length, String.raw`base offset 3 where at least \d+ is expected`),
     );
@@ -191,14 +194,14 @@ describe('damage is exit code 1, with the file and the position', () => {
     const { crc32c } = await import('@sluice/protocol/record');
     const bytes = await readFile(path);
     const places = positions((await dump(path)).text);
-    const batch = bytes.subarray(places[0], places[1]);
+    const batch = bytes.subarray(places[1], places[2]);
     batch[61] = 0x7f;
     batch.writeUInt32BE(crc32c(batch, 21), 17);
     const file = await open(path, 'r+');
-    await file.write(batch, 0, batch.length, places[0]);
+    await file.write(batch, 0, batch.length, places[1]);
     await file.close();
     expect(await dump(path)).toMatchObject({ exitCode: 0 });
-    expect(await damage(path, '--deep')).toMatchObject(at(places[0]!, 'record 0: '));
+    expect(await damage(path, '--deep')).toMatchObject(at(places[1]!, 'record 0: '));
   });
 
   test.each([

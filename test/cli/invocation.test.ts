@@ -59,7 +59,7 @@ describe('words to an invocation', () => {
     ['nothing', [], /`sluice` needs one of: start/],
     ['a flag before the command', ['--server', 'x', 'version'], /the command comes first/],
     ['an unknown flag', ['start', '--data-dri', 'x'], /unknown flag --data-dri, did you mean --data-dir\?/],
-    ['a flag of work that is not there yet', ['start', '--peer', 'x:1'], /unknown flag --peer/],
+    ['a flag of work that is not there yet', ['start', '--tls-cert', 'x'], /unknown flag --tls-cert/],
     ['a command of work that is not there yet', ['group', 'list'], /unknown command `sluice group`/],
     ['a group to consume with', ['consume', 't', '--group', 'g'], /unknown flag --group/],
     ['a flag without its value', ['produce', 't', '--file'], /--file needs a value \(FILE\)/],

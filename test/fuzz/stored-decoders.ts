@@ -5,7 +5,7 @@ import { offset, topicId } from '@sluice/protocol/ids';
 import { crc32c } from '@sluice/protocol/record';
 import { positionAt } from '../../server/base/position.ts';
 import { StartRefusal } from '../../server/base/start-refusal.ts';
-import { openFileCatalogue } from '../../server/broker/topic-catalogue.ts';
+import { readFormerCatalogue } from '../../server/broker/former-catalogue.ts';
 import { formatChecked } from '../../server/storage/checked-document.ts';
 import { readIdentity } from '../../server/storage/data-directory.ts';
 import { EpochMap } from '../../server/storage/epoch-map.ts';
@@ -132,8 +132,8 @@ const withoutChecksum = (bytes: Uint8Array): Uint8Array =>
 const readCatalogue = async (bytes: Uint8Array): Promise<void> => {
   const disk = await diskWith('/data/topics.json', bytes);
   await startOrRefusal(async () => {
-    const image = (await openFileCatalogue(disk, '/data')).image();
-    for (const { partitionCount } of [...image.topics.values(), ...image.deleted]) {
+    const image = await readFormerCatalogue(disk, '/data');
+    for (const { partitionCount } of [...(image?.topics.values() ?? []), ...(image?.deleted ?? [])]) {
       // Each is opened: one too many of them and the start has no end.
       if (!Number.isInteger(partitionCount) || partitionCount < 1 || partitionCount > 10_000) {
         throw new Error(`${partitionCount} partitions`);

@@ -64,17 +64,42 @@ export class BrokerProcess {
   }
 
   /** Resolves when it listens. Throws with what it said when it ends before that. */
-  static async start(dataDir: string, flags: Flags = {}): Promise<BrokerProcess> {
-    const broker = new BrokerProcess(dataDir, flags);
-    const listening = new Promise<true>(resolve => {
-      broker.announced = text => {
+  static start(dataDir: string, flags: Flags = {}): Promise<BrokerProcess> {
+    return new BrokerProcess(dataDir, flags).listening();
+  }
+
+  /** Without waiting for anything: for a node that needs others before it can listen. */
+  static launch(dataDir: string, flags: Flags = {}): BrokerProcess {
+    return new BrokerProcess(dataDir, flags);
+  }
+
+  /** As `start`. Asked for once. */
+  async listening(): Promise<this> {
+    const announced = new Promise<true>(resolve => {
+      this.announced = text => {
         if (text.includes('\nTry: ')) resolve(true);
       };
+      this.announced(this.stdout);
     });
-    const first = await Promise.race([listening, broker.ended, expired(ANNOUNCED_MS_MAX)]);
-    if (first === true) return broker;
-    broker.child.kill('SIGKILL');
-    throw new Error(first === null ? 'the broker does not say where it listens' : `ended early: ${first.stderr}`);
+    const first = await Promise.race([announced, this.ended, expired(ANNOUNCED_MS_MAX)]);
+    if (first === true) return this;
+    this.child.kill('SIGKILL');
+    throw new Error(`${first === null ? 'the broker does not say where it listens' : 'ended early'}: ${this.stderr}`);
+  }
+
+  /** Resolves once a line of its log, from now on or before, matches. Throws when it ends without one. */
+  async logged(pattern: RegExp): Promise<string> {
+    for (;;) {
+      const line = this.stderr.split('\n').find(each => pattern.test(each));
+      if (line !== undefined) return line;
+      const more = new Promise<true>(resolve => this.child.stderr.once('data', () => resolve(true)));
+      if ((await Promise.race([more, this.ended])) !== true) throw new Error(`no line ${pattern}: ${this.stderr}`);
+    }
+  }
+
+  /** All it said on standard error so far. */
+  get log(): string {
+    return this.stderr;
   }
 
   /** A start that should be refused: how it ended. Throws when the broker comes up instead. */

@@ -11,8 +11,9 @@ import assert from 'node:assert/strict';
 import { leaderEpoch, offset, topicId } from '@sluice/protocol/ids';
 import { readBaseOffset, readLastOffset } from '@sluice/protocol/record';
 import { StartRefusal } from '../../server/base/start-refusal.ts';
-import { openFileCatalogue } from '../../server/broker/topic-catalogue.ts';
+import { readFormerCatalogue } from '../../server/broker/former-catalogue.ts';
 import type { Clock } from '../../server/io/clock.ts';
+import { formatChecked } from '../../server/storage/checked-document.ts';
 import { DataDirectory, type PartitionName } from '../../server/storage/data-directory.ts';
 import type { LogSettings } from '../../server/storage/log-settings.ts';
 import type { PartitionLog } from '../../server/storage/partition-log.ts';
@@ -97,16 +98,23 @@ const fill = async (log: PartitionLog, plans: readonly (BatchPlan & { readonly e
 const many = (count: number, epoch: number, valueBytes: number): (BatchPlan & { readonly epoch: number })[] =>
   Array.from({ length: count }, () => ({ epoch, count: 2, valueBytes }));
 
+/** As a directory of format 1 has it. */
+const catalogueOf = async (disk: StillDisk): Promise<string> => {
+  const catalogue = await readFormerCatalogue(disk, ROOT);
+  assert.ok(catalogue !== null, 'a catalogue that is there is read');
+  return JSON.stringify([...catalogue.topics]);
+};
+
 /** Two topics, one of several segments and epochs; with a tail above the sync point where the process was killed. */
 export const makeScene = async (isKilled: boolean): Promise<Scene> => {
   const disk = new StillDisk();
   let directory = await openDirectory(disk);
-  const catalogue = await openFileCatalogue(disk, ROOT);
   const topics = names.map(({ topic, topicId: id }) => {
     const config = { 'retention.ms': '604800000' };
-    return [topic, { name: topic, id, partitionCount: 1, internal: false, config }] as const;
+    return { name: topic, id, partition_count: 1, internal: false, config };
   });
-  await catalogue.replace({ topics: new Map(topics), deleted: [] });
+  const file = await disk.open(`${ROOT}/topics.json`, 'create');
+  await file.write([Buffer.from(formatChecked({ version: 1, topics, deleted: [] }, 1))], 0);
   const open = (name: PartitionName): Promise<PartitionLog> =>
     directory.openLog(name, settings, { durable: nothing, dropped: nothing });
   const orders = await open(names[0]!);
@@ -153,7 +161,7 @@ export const makeScene = async (isKilled: boolean): Promise<Scene> => {
   return {
     disk: scene,
     identity: JSON.stringify(directory.identity),
-    catalogue: JSON.stringify([...catalogue.image().topics]),
+    catalogue: await catalogueOf(copy),
     logs: truths,
   };
 };
@@ -166,8 +174,7 @@ export const flipAndJudge = async (scene: Scene, path: string, bit: number): Pro
   try {
     const directory = await openDirectory(disk);
     assert.equal(JSON.stringify(directory.identity), scene.identity, 'another identity');
-    const catalogue = await openFileCatalogue(disk, ROOT);
-    assert.equal(JSON.stringify([...catalogue.image().topics]), scene.catalogue, 'another catalogue');
+    assert.equal(await catalogueOf(disk), scene.catalogue, 'another catalogue');
     for (const truth of scene.logs) {
       const log = await directory.openLog(truth.name, truth.settings, { durable: nothing, dropped: nothing });
       outcomes.add(await judgeLog(log, truth));

@@ -193,7 +193,7 @@ describe('a start is refused', () => {
   });
 
   test.each([
-    ['a later format', '{"format_version": 2}', 'data-directory-version'],
+    ['a later format', '{"format_version": 3}', 'data-directory-version'],
     ['no JSON', '{"format_vers', 'data-directory-damaged'],
     ['no ids', '{"format_version": 1, "node_id": 1}', 'data-directory-damaged'],
   ])('with %s in meta.json, which stays as it is', async (_, text, reason) => {

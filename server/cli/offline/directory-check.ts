@@ -1,9 +1,16 @@
-// A whole data directory examined: meta.json, both copies of the store, the topic catalogue against the folders, and the log
-// of every partition. Nothing is changed.
+// A whole data directory examined: meta.json, both copies of the store, the topics against the folders, the snapshots of the metadata
+// and its log, and the log of every partition. Nothing is changed. What is counted is what users made.
 
 import { join } from 'node:path';
 import { StartRefusal } from '../../base/start-refusal.ts';
-import { type CatalogueImage, openFileCatalogue } from '../../broker/topic-catalogue.ts';
+import { createLogger } from '../../base/logger.ts';
+import {
+  FORMER_CATALOGUE,
+  type KeptTopics,
+  METADATA_TOPIC,
+  readKeptTopics,
+  snapshotFaults,
+} from '../../broker/kept-topics.ts';
 import type { Disk } from '../../io/disk.ts';
 import { metadataText, type PartitionName, readIdentity, storeKey } from '../../storage/data-directory.ts';
 import type { Finding } from '../../storage/finding.ts';
@@ -27,20 +34,24 @@ export interface DirectoryCheckRequest {
   readonly isOver: () => boolean;
 }
 
+const noCounts = (): DirectoryCounts => ({ topics: 0, partitions: 0, segments: 0, batches: 0, records: 0, bytes: 0 });
+
 export const checkDirectory = async (request: DirectoryCheckRequest): Promise<DirectoryCounts> => {
   const { disk, directory } = request;
-  const counts: DirectoryCounts = { topics: 0, partitions: 0, segments: 0, batches: 0, records: 0, bytes: 0 };
+  const counts = noCounts();
   await checkIdentity(request);
   const store = await checkStore(request);
-  const image = await checkCatalogue(request);
+  const image = await checkTopics(request);
+  await checkSnapshots(request);
   const folders = new Set((await disk.list(directory)).flatMap(entry => (entry.isDirectory ? [entry.name] : [])));
-  for (const { name, id, partitionCount } of image?.topics.values() ?? []) {
-    counts.topics++;
-    for (let partition = 0; partition < partitionCount; partition++) {
+  for (const { name, id, partitions, isMetadata } of image?.topics.values() ?? []) {
+    const counted = isMetadata ? noCounts() : counts;
+    counted.topics++;
+    for (const partition of partitions) {
       if (request.isOver()) return counts;
-      counts.partitions++;
+      counted.partitions++;
       const isThere = folders.delete(partitionDirectoryName(name, partition));
-      await checkPartition(request, { name: { topic: name, topicId: id, partition }, store, isThere, counts });
+      await checkPartition(request, { name: { topic: name, topicId: id, partition }, store, isThere, counts: counted });
     }
   }
   for (const { name, id, partitionCount } of image?.deleted ?? []) {
@@ -53,14 +64,14 @@ export const checkDirectory = async (request: DirectoryCheckRequest): Promise<Di
       }
     }
   }
-  // Without a catalogue nobody can say whose they are.
+  // Without the topics nobody can say whose they are.
   if (image === null) return counts;
   for (const folder of folders) {
     request.found(
       whole(
         'damage',
         join(directory, folder),
-        'no topic of the catalogue has this folder',
+        'no topic has this folder',
         'it is kept and not opened; move it away if it is not needed',
       ),
     );
@@ -156,11 +167,26 @@ const checkStore = async ({ disk, directory, found }: DirectoryCheckRequest): Pr
   return image;
 };
 
-const checkCatalogue = async (request: DirectoryCheckRequest): Promise<CatalogueImage | null> => {
+const checkTopics = async (request: DirectoryCheckRequest): Promise<KeptTopics | null> => {
   const { disk, directory } = request;
-  const file = join(directory, 'topics.json');
-  const catalogue = await refusable(request, file, () => openFileCatalogue(disk, directory));
-  return catalogue?.image() ?? null;
+  const former = join(directory, FORMER_CATALOGUE);
+  const isFormer = await disk.exists(former);
+  const file = isFormer ? former : join(directory, partitionDirectoryName(METADATA_TOPIC, 0));
+  return refusable(request, file, () => readKeptTopics(disk, directory, createLogger('silent')));
+};
+
+/** One of two, and the log keeps what is above the older. */
+const checkSnapshots = async ({ disk, directory, found }: DirectoryCheckRequest): Promise<void> => {
+  for (const { file, why } of await snapshotFaults(disk, directory)) {
+    found(
+      whole(
+        'derived',
+        file,
+        `a snapshot of the metadata cannot be read: ${why}`,
+        'nothing: the other one and the log have what it had, and it is written anew',
+      ),
+    );
+  }
 };
 
 const checkPartition = async (
@@ -198,7 +224,7 @@ const checkPartition = async (
       whole(
         'damage',
         metadata,
-        'it names another topic than the catalogue, or none: the broker refuses to start',
+        'it names another topic than the metadata, or none: the broker refuses to start',
         `restore it, or remove it if the folder is ${name.topic}'s: the next start writes it`,
       ),
     );

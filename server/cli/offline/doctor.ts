@@ -10,7 +10,7 @@
 import { relative, resolve } from 'node:path';
 import { createLogger } from '../../base/logger.ts';
 import { StartRefusal } from '../../base/start-refusal.ts';
-import { type CatalogueTopic, openFileCatalogue } from '../../broker/topic-catalogue.ts';
+import { type KeptTopic, readKeptTopics } from '../../broker/kept-topics.ts';
 import { topicSettings } from '../../broker/topic-settings.ts';
 import { DiskFault } from '../../io/disk.ts';
 import { realClock } from '../../io/real/clock.ts';
@@ -227,8 +227,8 @@ const giveUp = async (
 const chosenPartitions = async (
   directory: string,
   choice: Choice,
-): Promise<readonly { readonly topic: CatalogueTopic; readonly partition: number }[]> => {
-  const { topics } = (await openFileCatalogue(realDisk, directory)).image();
+): Promise<readonly { readonly topic: KeptTopic; readonly partition: number }[]> => {
+  const { topics } = await readKeptTopics(realDisk, directory, createLogger('silent'));
   if (choice.topic !== null && !topics.has(choice.topic)) {
     throw new CommandFailure({
       exitCode: 1,
@@ -236,10 +236,11 @@ const chosenPartitions = async (
       message: `there is no topic "${choice.topic}" in ${directory}`,
     });
   }
-  const all = [...topics.values()].filter(topic => choice.topic === null || topic.name === choice.topic);
-  const partitions = all.flatMap(topic =>
-    Array.from({ length: topic.partitionCount }, (_, partition) => ({ topic, partition })),
+  // Without its records the metadata would forget topics: they are given up only by that name.
+  const all = [...topics.values()].filter(topic =>
+    choice.topic === null ? !topic.isMetadata : topic.name === choice.topic,
   );
+  const partitions = all.flatMap(topic => topic.partitions.map(partition => ({ topic, partition })));
   const { partition: wanted } = choice;
   const chosen = wanted === null ? partitions : partitions.filter(({ partition }) => partition === wanted);
   if (chosen.length > 0 || wanted === null) return chosen;

@@ -23,14 +23,16 @@ export const metadataService = (context: GatewayContext, calls: OpenCalls): Unty
   const { broker } = context;
   const door = { context, verb: 'metadata', metrics: context.metrics.verb('grpc', 'metadata') };
   return {
-    getMetadata: unary(door, async (request: GetMetadataRequest) => accepted(await metadata(broker, request.topics))),
+    getMetadata: unary(door, (request: GetMetadataRequest) =>
+      Promise.resolve(accepted(metadata(broker, request.topics))),
+    ),
     watch: (call: ServerWritableStream<GetMetadataRequest, Metadata>): void => {
       door.metrics.finished('ok', 0);
-      const take = async (): Promise<Result<Metadata>> => {
+      const take = (): Promise<Result<Metadata>> => {
         try {
-          return accepted(await metadata(broker, call.request.topics));
+          return Promise.resolve(accepted(metadata(broker, call.request.topics)));
         } catch (error) {
-          return { ok: false, problem: unexpected(context, error, 'metadata') };
+          return Promise.resolve({ ok: false, problem: unexpected(context, error, 'metadata') });
         }
       };
       const watch = new StateWatch(call, calls, {
@@ -45,12 +47,12 @@ export const metadataService = (context: GatewayContext, calls: OpenCalls): Unty
 };
 
 /** `names` empty: all topics. Each name once, in the order asked for. */
-const metadata = async (broker: Broker, names: readonly string[]): Promise<Metadata> => {
+const metadata = (broker: Broker, names: readonly string[]): Metadata => {
   const cluster = broker.cluster();
   const topics: TopicMetadata[] = [];
   const missingTopics: string[] = [];
   for (const name of names.length === 0 ? allTopics(broker) : new Set(names)) {
-    const topic = await topicMetadata(broker, name);
+    const topic = topicMetadata(broker, name);
     if (topic !== null) topics.push(topic);
     else if (names.length > 0) missingTopics.push(name);
   }
@@ -84,17 +86,15 @@ const allTopics = (broker: Broker): readonly string[] => {
 };
 
 /** Null for a topic that does not exist (any more). */
-const topicMetadata = async (broker: Broker, name: string): Promise<TopicMetadata | null> => {
-  const described = await broker.describeTopic(name);
-  if (!described.ok) return null;
-  const { id, internal, batchBytesMax, partitions } = described.value;
+const topicMetadata = (broker: Broker, name: string): TopicMetadata | null => {
+  const topic = broker.findTopic(name);
+  const leaders = broker.leaders(name);
+  if (topic === null || leaders === null) return null;
   return create(TopicMetadataSchema, {
     name,
-    topicId: id,
-    internal,
-    maxMessageBytes: batchBytesMax,
-    partitions: partitions.map(({ partition, leader, leaderEpoch }) =>
-      create(PartitionMetadataSchema, { partition, leader, leaderEpoch }),
-    ),
+    topicId: topic.id,
+    internal: topic.internal,
+    maxMessageBytes: topic.batchBytesMax,
+    partitions: leaders.map(view => create(PartitionMetadataSchema, view)),
   });
 };

@@ -2,10 +2,11 @@
 
 import { expect, test } from 'vitest';
 import { nodeId } from '@sluice/protocol/ids';
-import { openFileCatalogue } from '../../../server/broker/topic-catalogue.ts';
+import { readFormerCatalogue } from '../../../server/broker/former-catalogue.ts';
 import { acknowledgeRemoval, removalsAwaited } from '../../../server/state/cluster/removal.ts';
 import { registerBroker } from '../../../server/state/cluster/registration.ts';
 import { clusterOfOne, type FormerCatalogue } from '../../../server/state/cluster/single-broker.ts';
+import { formatChecked } from '../../../server/storage/checked-document.ts';
 import { StillDisk } from '../../storage/still-disk.ts';
 import { CLUSTER_ID, ClusterWorld, registrationOf, replicaOf, startOf, topicIdOf } from './cluster-world.ts';
 
@@ -18,18 +19,21 @@ const opened = (catalogue: FormerCatalogue): ClusterWorld => {
 
 test('topics keep their ids, settings and partitions, all at the only node', async () => {
   const disk = new StillDisk();
-  const written = await openFileCatalogue(disk, '/data');
-  const orders = { name: 'orders', id: topicIdOf(1), partitionCount: 3, internal: false };
-  const internal = { name: '__own', id: topicIdOf(2), partitionCount: 1, internal: true, config: {} };
-  const topics = [{ ...orders, config: { 'retention.ms': '5' } }, internal];
-  await written.replace({
-    topics: new Map(topics.map(topic => [topic.name, topic])),
-    deleted: [
-      { name: 'orders', id: topicIdOf(3), partitionCount: 7 },
-      { name: 'orders', id: topicIdOf(4), partitionCount: 2 },
+  const document = {
+    version: 1,
+    topics: [
+      { name: 'orders', id: topicIdOf(1), partition_count: 3, internal: false, config: { 'retention.ms': '5' } },
+      { name: '__own', id: topicIdOf(2), partition_count: 1, internal: true, config: {} },
     ],
-  });
-  const catalogue = (await openFileCatalogue(disk, '/data')).image();
+    deleted: [
+      { name: 'orders', id: topicIdOf(3), partition_count: 7 },
+      { name: 'orders', id: topicIdOf(4), partition_count: 2 },
+    ],
+  };
+  const file = await disk.open('/data/topics.json', 'create');
+  await file.write([Buffer.from(formatChecked(document, 1))], 0);
+  const catalogue = await readFormerCatalogue(disk, '/data');
+  if (catalogue === null) throw new Error('there is no catalogue');
   const world = opened(catalogue);
   expect(world.image.founded).toEqual({ kind: 'founded', clusterId: CLUSTER_ID, voters: [replicaOf(1)] });
   expect([...world.image.topics.keys()]).toEqual(['__own', 'orders']);

@@ -2,7 +2,7 @@
 
 import { expect, test } from 'vitest';
 import { StartRefusal } from '../../server/base/start-refusal.ts';
-import { openFileCatalogue } from '../../server/broker/topic-catalogue.ts';
+import { readFormerCatalogue } from '../../server/broker/former-catalogue.ts';
 import { StillDisk } from '../storage/still-disk.ts';
 
 const topic = {
@@ -17,7 +17,7 @@ const refusalOf = async (document: unknown): Promise<StartRefusal> => {
   const disk = new StillDisk();
   const file = await disk.open('/data/topics.json', 'create');
   await file.write([Buffer.from(JSON.stringify(document))], 0);
-  const refusal: unknown = await openFileCatalogue(disk, '/data').catch((error: unknown) => error);
+  const refusal: unknown = await readFormerCatalogue(disk, '/data').catch((error: unknown) => error);
   if (!(refusal instanceof StartRefusal)) throw new Error(`not refused: ${String(refusal)}`);
   return refusal;
 };

@@ -1,0 +1,68 @@
+// Opens a replica of a group: its record in the node's store, its log, and the group on top of both.
+//
+// A replica that is new gets its first record before its log, so that a log never is without one; a log without a record has lost it,
+// which makes the replica suspect.
+
+import type { RaftSettings } from '../raft/replica.ts';
+import { replicaId } from '../raft/replica-id.ts';
+import { configurationOf } from '../raft/configuration.ts';
+import type { DataDirectory, PartitionName } from '../storage/data-directory.ts';
+import type { LogSettings } from '../storage/log-settings.ts';
+import type { PartitionLog } from '../storage/partition-log.ts';
+import { LogNews } from './group-log.ts';
+import type { StoreRecords } from './replica-records.ts';
+import type { GroupListener, GroupSnapshots, ReplicatedLog } from './replicated-log.ts';
+import type { Replication } from './replication.ts';
+
+export interface GroupLogRequest {
+  readonly directory: DataDirectory;
+  readonly replication: Replication;
+  readonly records: StoreRecords;
+  readonly name: PartitionName;
+  readonly settings: LogSettings;
+  readonly raft: RaftSettings;
+  /** The voters of a group that was never opened here. */
+  readonly voters: readonly { readonly nodeId: number; readonly directoryId: string }[];
+  readonly listener: GroupListener & {
+    /** What was appended above is given up, before the group hears of it. */
+    dropped?(state: 'full' | 'failed', endOffset: number): void;
+  };
+  readonly snapshots?: GroupSnapshots;
+  /** See OpenGroup. */
+  readonly isAwake?: boolean;
+  readonly isPatient?: boolean;
+  /** In the step in which the group begins, before the listener hears anything. */
+  readonly opened?: (opened: OpenedGroupLog) => void;
+}
+
+export interface OpenedGroupLog {
+  readonly log: PartitionLog;
+  readonly group: ReplicatedLog;
+}
+
+/** Rejects with a DiskFault when the disk fails. */
+export const openGroupLog = async (request: GroupLogRequest): Promise<OpenedGroupLog> => {
+  const { directory, replication, records, name, listener, raft } = request;
+  const configuration = configurationOf(request.voters.map(voter => replicaId(voter.nodeId, voter.directoryId)));
+  if (!records.has(name) && !(await directory.holds(name))) {
+    records.found(name, configuration);
+    await records.flush();
+  }
+  const news = new LogNews(listener);
+  const log = await directory.openLog(name, request.settings, news);
+  const stored = records.restored(name, log, configuration);
+  const group = replication.open({
+    name,
+    log,
+    news,
+    settings: raft,
+    stored,
+    listener,
+    ...(request.snapshots && { snapshots: request.snapshots }),
+    isAwake: request.isAwake ?? false,
+    isPatient: request.isPatient ?? false,
+  });
+  const opened = { log, group };
+  request.opened?.(opened);
+  return opened;
+};
