@@ -302,7 +302,8 @@ const joinCluster = async ({ config, directory, logger, topicDefaults }: Cluster
 /** Null: no topic was ever created. Without it the topics of a directory would be forgotten for good once its format is raised. */
 const formerCatalogue = async (directory: DataDirectory): Promise<FormerCatalogue | null> => {
   const catalogue = await readFormerCatalogue(realDisk, directory.path);
-  const [folder] = catalogue === null ? await directory.strangers(new Set([partitionDirectoryName(METADATA_TOPIC, 0)])) : [];
+  const [folder] =
+    catalogue === null ? await directory.strangers(new Set([partitionDirectoryName(METADATA_TOPIC, 0)])) : [];
   if (folder === undefined) return catalogue;
   throw new StartRefusal(
     'data-directory-damaged',
