@@ -66,7 +66,7 @@ export class Leader {
   #tick = 0;
   #heartbeatTick = 0;
   #quorumTick = 0;
-  /** When it was woken last. */
+  /** When it was woken last, or had to doubt. */
   #wokenTick = -1;
   #isProgressNews = true;
   isQuiet = false;
@@ -456,7 +456,7 @@ export class Leader {
     if (configurations.isChangePending || isJoint(configuration)) return false;
     const { electionTicks, lagTicksMax } = this.#replica.settings;
     for (const [id, progress] of this.#progress) {
-      // What was heard before it slept says nothing.
+      // What was heard before it slept, or before a node fell silent, says nothing.
       const isHeard = progress.heardTick > this.#wokenTick && this.#tick - progress.heardTick <= electionTicks;
       if (!isHeard) {
         if (isVoter(configuration, id) && this.#tick - progress.caughtUpTick <= lagTicksMax) return false;
@@ -474,6 +474,12 @@ export class Leader {
     // The last word on who is in sync.
     this.#isProgressNews = true;
     this.isQuiet = true;
+  }
+
+  /** A node is silent: nobody counts as alive who is not heard from now on, also where the group was about to go quiet. */
+  doubt(): void {
+    this.wake();
+    this.#wokenTick = this.#tick;
   }
 
   wake(): void {

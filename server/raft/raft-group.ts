@@ -320,6 +320,11 @@ export class RaftGroup {
     this.#role.beQuiet();
   }
 
+  /** The node of some replica is silent. */
+  doubt(): void {
+    if (this.#role.kind === 'leader') this.#role.doubt();
+  }
+
   /** The link to the leader's node is silent or new, or somebody wants something. */
   wake(): void {
     if (this.#role.kind === 'leader' || this.#role.kind === 'follower') this.#role.wake();

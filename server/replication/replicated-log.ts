@@ -364,6 +364,12 @@ export class ReplicatedLog {
     this.#touch();
   }
 
+  /** Of a leader: some node is silent, and may hold a replica. */
+  doubt(): void {
+    this.#raft.doubt();
+    this.#touch();
+  }
+
   /** Of a leader: everybody has everything and knows it. */
   get mayBeQuiet(): boolean {
     return this.#busy === 'no' && this.#raft.mayBeQuiet();

@@ -271,7 +271,7 @@ export class Replication {
   /** Also those led here, which have to find out whether a replica of theirs is gone. */
   #wakeWith(nodeId: NodeId): void {
     this.#wakeLedBy(nodeId);
-    for (const { group } of this.#groups.values()) if (group.isQuiet && group.isLeader) group.wake();
+    for (const { group } of this.#groups.values()) if (group.isLeader) group.doubt();
   }
 
   #wakeLedBy(nodeId: NodeId): void {

@@ -876,6 +876,17 @@ const quiet: Record<string, Scenario> = {
     for (let tick = 0; tick < 24; tick++) lone.tick().acknowledge(2, at(1, 0), at(1, 0));
     expect(lone.group.mayBeQuiet()).toBe(true);
   },
+  'a leader that is told of a silent node does not go to sleep before it has heard all others': core => {
+    const lone = leader(core);
+    lone.acknowledge(2, at(1, 0), at(1, 0)).acknowledge(3, at(1, 0), at(1, 0));
+    expect(lone.group.mayBeQuiet()).toBe(true);
+    lone.group.doubt();
+    expect(lone.group.mayBeQuiet()).toBe(false);
+    lone.tick().acknowledge(2, at(1, 0), at(1, 0));
+    expect(lone.group.mayBeQuiet()).toBe(false);
+    lone.acknowledge(3, at(1, 0), at(1, 0));
+    expect(lone.group.mayBeQuiet()).toBe(true);
+  },
   'nor are they sent to sleep: who comes back behind the others has to ask': core => {
     const lone = leader(core);
     lone.acknowledge(2, at(1, 0), at(1, 0)).acknowledge(3, at(1, 0), at(1, 0));
