@@ -491,6 +491,17 @@ test('a request that is none ends the call with a status', async () => {
   expect((await stream.status).code).toBe(3);
 });
 
+test('a read that is opened behind a request that is none is not begun, and everybody else is served', async () => {
+  const topic = await freshTopic();
+  await append(topic, ['a']);
+  const stream = client.fetch();
+  stream.write({});
+  stream.open({ stream: 1, topic });
+  expect(await stream.rest()).toEqual([]);
+  expect((await stream.status).code).toBe(3);
+  expect((await readAll({ topic })).values).toEqual(['a']);
+});
+
 test('after a half-close open reads go on until the client cancels', async () => {
   const topic = await freshTopic();
   const stream = client.fetch();

@@ -86,6 +86,8 @@ export class FetchCall implements OpenCall {
   }
 
   #take({ request }: FetchRequest): void {
+    // The status is on its way; what came behind the message that caused it means nothing.
+    if (this.#outbox.isClosed) return;
     switch (request.case) {
       case 'open':
         this.#open(request.value);

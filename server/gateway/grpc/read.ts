@@ -154,7 +154,7 @@ export class Read {
       { case: 'opened', value: { offset: BigInt(at), earliestOffset: BigInt(offsets.earliestOffset) } },
       offsets,
     );
-    while (this.#stop === null && !this.#hasReachedEnd) {
+    while (this.#stop === null && !this.#share.outbox.isClosed && !this.#hasReachedEnd) {
       if (!this.#request.credit.isLeft) {
         await this.#creditOrStop();
         continue;
