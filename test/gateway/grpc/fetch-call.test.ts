@@ -52,7 +52,7 @@ test('a read that is opened when its call is gone asks for nothing for ever', as
     recordFeeds: new RecordFeeds(broker, loopShare),
     version: '0',
   };
-  const gate = { hold: () => {}, release: () => {}, cut: () => {} } as unknown as ReadGate;
+  const gate: ReadGate = { hold: () => {}, release: () => {}, cut: () => {} };
   const call = Object.assign(new EventEmitter(), { write: () => true, end: () => {} });
   const calls = new OpenCalls(context);
   const fetchCall = new FetchCall(context, call as unknown as ServerDuplexStream<FetchRequest, FetchAnswer>, {
