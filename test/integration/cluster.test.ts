@@ -1,7 +1,7 @@
 // Three brokers in processes of their own, used through every door at every node, while they are killed, paused, cut off from each
 // other, restarted and out of disk: what was acknowledged is there, once and in order, at every node, and all replicas are the same.
 //
-//   SLUICE_CLUSTER_SECONDS   how long (60)
+//   SLUICE_CLUSTER_SECONDS   how long (15)
 //   SLUICE_CLUSTER_SEED      what is drawn: writers' and readers' choices, and the faults; printed by every run. Timing is the
 //                            machine's, so a seed narrows a failure down but does not replay it.
 
@@ -21,7 +21,7 @@ import { HttpClient } from './http-exchange.ts';
 import { leaveSegments } from './left-segments.ts';
 import { randomFrom } from './seeded-random.ts';
 
-const SECONDS = Number(process.env['SLUICE_CLUSTER_SECONDS'] ?? 60);
+const SECONDS = Number(process.env['SLUICE_CLUSTER_SECONDS'] ?? 15);
 const SEED = Number(process.env['SLUICE_CLUSTER_SEED'] ?? Date.now() % 1_000_000);
 const TOPIC = 'chaos';
 const PARTITIONS = 3;
