@@ -234,8 +234,8 @@ export const RAFT_TERM_MAX = 0x7fff_ffff - 0x1_0000;
 
 /** One frame between brokers: heartbeats behind it wait this long at most, and a bad one costs no more than this. */
 export const PEER_FRAME_BYTES_MAX = MIB;
-/** A call between brokers, each way: a request or a read of the largest size, and what stands around it. */
-export const PEER_CALL_BYTES_MAX = 17 * MIB;
+/** A call between brokers, each way: the largest request that a door takes (gRPC), or a read, and what stands around it. */
+export const PEER_CALL_BYTES_MAX = GRPC_MESSAGE_BYTES_MAX + MIB;
 /** A long call crosses in such parts, and a short one finds its way between two of them. */
 export const PEER_CALL_PART_BYTES = 128 * KIB;
 /** Long requests (and answers) of one session under way at once: more would only hold more memory half-done. */
@@ -247,7 +247,7 @@ export const PEER_CALL_QUEUED_BYTES_MAX = 64 * MIB;
 /** Requests that arrive or are being carried out, all peers together; beyond it they are refused before they begin. */
 export const PEER_CALL_REQUEST_BYTES_MAX = 128 * MIB;
 /** Answers of one session that have not arrived whole. A peer that keeps the limits above stays below it. */
-export const PEER_CALL_ANSWER_BYTES_MAX = 64 * MIB;
+export const PEER_CALL_ANSWER_BYTES_MAX = 80 * MIB;
 /** A lane takes more while the transport holds less than this of it: one frame is written while the next is made. */
 export const PEER_CONTROL_PENDING_BYTES = 256 * KIB;
 export const PEER_BULK_PENDING_BYTES = MIB;

@@ -159,7 +159,8 @@ export class Partition implements GroupListener {
   #append(request: Produced, batches: readonly Uint8Array[]): Promise<ProduceResult> | null {
     const { clock } = this.#options;
     const waits = request.acks === 'all';
-    if (this.log.state === 'open' && !this.isServing) return null;
+    // What the log of the only replica says is the answer; of several, another one leads when this one's takes nothing.
+    if (!this.isServing && (this.log.state === 'open' || !this.group.isAlone)) return null;
     if (waits && this.isServing && this.#inSync.count < this.#settings.minInsyncReplicas) {
       return Promise.resolve(this.#notEnoughReplicas());
     }
@@ -401,7 +402,7 @@ export class Partition implements GroupListener {
   async deleteRecords(before: Offset): Promise<Result<DeletedRecords, DeleteRecordsCode>> {
     if (this.#closed !== null) return this.#closedRefusal();
     const { log } = this;
-    if (log.state === 'failed') {
+    if (log.state === 'failed' && this.group.isAlone) {
       return refused('STORAGE_FAILED', 'a write or sync failed; nothing is deleted until a restart', this.#where());
     }
     if (!this.mayRead) return this.#notLeader();

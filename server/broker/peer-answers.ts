@@ -4,7 +4,7 @@
 
 import { refused, type Result } from '@sluice/protocol/errors';
 import { isOffset, isTopicId } from '@sluice/protocol/ids';
-import { READ_BYTES_MAX } from '../base/limits.ts';
+import { PEER_CALL_BYTES_MAX, READ_BYTES_MAX } from '../base/limits.ts';
 import type { PeerRequests } from '../replication/peer-request.ts';
 import type { FetchResult } from './broker.ts';
 import { PEER_KIND } from './peer-kinds.ts';
@@ -31,7 +31,7 @@ export const answerPeers = (requests: PeerRequests, partitions: PartitionService
   });
   answer(PEER_KIND.fetch, ({ head }, signal) => {
     const asked = fetchOf(head, signal);
-    return asked && partitions.fetch(asked).then(fetched);
+    return asked && partitions.fetch(asked).then(result => fetched(result, asked));
   });
   answer(PEER_KIND.listOffsets, ({ head }) => {
     const asked = offsetsOf(head);
@@ -50,12 +50,28 @@ export const answerPeers = (requests: PeerRequests, partitions: PartitionService
 const plain = (result: Result<unknown>): Uint8Array => joined(result);
 const MALFORMED = plain(refused('INTERNAL', 'another broker sent a request that is none'));
 
-const fetched = (result: FetchResult): Uint8Array => {
+/** What an answer takes beside its batches and their lengths, of each partition; far more than it can be. */
+const FETCHED_HEAD_BYTES = 256;
+
+/**
+ * A read may give one batch more than was asked for, of each partition. What does not fit into an answer is as if the bytes had been
+ * used up before.
+ */
+const fetched = (result: FetchResult, { positions }: PartitionFetch): Uint8Array => {
   if (!result.ok) return plain(result);
-  const value = result.value.map(({ batches, ...head }): FetchedHead => {
-    return { ...head, lengths: batches.map(batch => batch.length) };
-  });
-  const batches = result.value.flatMap(piece => piece.batches);
+  let left = PEER_CALL_BYTES_MAX;
+  const value: FetchedHead[] = [];
+  const batches: Uint8Array[] = [];
+  for (const [at, { batches: found, ...head }] of result.value.entries()) {
+    const lengths = found.map(batch => batch.length);
+    const bytes = lengths.reduce((sum, length) => sum + length, lengths.join().length);
+    const fits = bytes + (positions.length - at) * FETCHED_HEAD_BYTES <= left;
+    value.push(fits ? { ...head, lengths } : { ...head, nextOffset: positions[at]!.offset, lengths: [] });
+    left -= FETCHED_HEAD_BYTES;
+    if (!fits) continue;
+    left -= bytes;
+    batches.push(...found);
+  }
   return joined({ ok: true, value }, batches);
 };
 

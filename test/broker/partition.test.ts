@@ -7,7 +7,7 @@ import { DISK_HEADROOM_BYTES } from '../../server/base/limits.ts';
 import { countPending } from '../../server/broker/parked-answers.ts';
 import type { Partition } from '../../server/broker/partition.ts';
 import { recordsOf } from '../storage/batches.ts';
-import { type BrokerNode, BrokerWorld, DATA, failing, produce, request } from './broker-world.ts';
+import { type BrokerNode, BrokerWorld, DATA, failing, produce, request, TOPIC_ID } from './broker-world.ts';
 
 /** Ten records that are committed. */
 const fill = async (node: BrokerNode, partition: Partition): Promise<void> => {
@@ -310,4 +310,21 @@ test('leadership that is handed over goes to a replica that has everything', asy
   await world.until(() => next.inSyncNodes.length === 3);
   expect(next.transferTo(back)).toBe(true);
   await world.until(() => former.isServing);
+});
+
+test('a follower whose disk fails or is full leaves the answer to the leader', async () => {
+  const world = await BrokerWorld.of('follower-fails', 1, 2, 3);
+  const leader = await world.replicate({ voters: [1, 2, 3] });
+  const follower = [1, 2, 3].map(id => world.node(id)).find(node => node.partition() !== leader)!;
+  follower.disk.judge = failing(call => call.kind === 'sync' && call.path.endsWith('.log'));
+  await world.drive(produce(leader));
+  await world.until(() => follower.partition().log.state === 'failed');
+  expect(follower.partition().produce(request())).toBe(null);
+  expect(await world.drive(follower.partition().deleteRecords(offset(1)))).toMatchObject({
+    problem: { code: 'NOT_LEADER' },
+  });
+  const name = { topicId: TOPIC_ID, partition: 0 };
+  const untilMs = follower.clock.monotonicMs() + 5_000;
+  const asked = follower.routes.ask(name, untilMs, service => service.produce({ ...name, ...request() }));
+  expect(await world.drive(asked)).toMatchObject({ ok: true, value: { baseOffset: 1 } });
 });

@@ -2,6 +2,7 @@
 
 import { offset, topicId } from '@sluice/protocol/ids';
 import { expect, test } from 'vitest';
+import { BODY_BYTES_MAX, PEER_CALL_BYTES_MAX, READ_BYTES_MAX } from '../../server/base/limits.ts';
 import { fetchFromLeaders } from '../../server/broker/fetch-from-leaders.ts';
 import { recordsOf } from '../storage/batches.ts';
 import { type BrokerNode, BrokerWorld, request, TOPIC_ID } from './broker-world.ts';
@@ -101,4 +102,43 @@ test('one fetch over partitions of two leaders gives what both have, in the orde
     [0, 0],
   ]);
   expect(asking.clock.monotonicMs() - began).toBeLessThan(5_000);
+});
+
+test('the largest request that a door takes is passed on, and no answer is larger than a call may be', async () => {
+  const { world, asking } = await led('large');
+  const large = { 'max.message.bytes': `${BODY_BYTES_MAX}` };
+  await world.drive(world.node(2).open({ partition: 1, config: large }));
+  await world.drive(world.node(2).open({ partition: 2, config: large }));
+  await world.leader([2], 1);
+  await world.leader([2], 2);
+  const remote = asking.remote(2);
+  const { batches } = request({ valueBytes: 1_000_000 });
+  const many = Buffer.concat(Array.from({ length: 19 }, () => batches));
+  const place = { topicId: TOPIC_ID, partition: 0 };
+  expect(await world.drive(remote.produce({ ...place, ...request(), batches: many }))).toMatchObject({
+    ok: true,
+    value: { count: 19 },
+  });
+  const half = request({ valueBytes: 13_000_000 });
+  for (const partition of [1, 2]) {
+    const batch = Uint8Array.from(half.batches);
+    await world.drive(remote.produce({ topicId: TOPIC_ID, partition, ...half, batches: batch }));
+  }
+  const answers: number[] = [];
+  const { handle } = world.node(2).requests;
+  world.node(2).requests.handle = async (...asked) => {
+    const answer = await handle.apply(world.node(2).requests, asked);
+    answers.push(answer.length);
+    return answer;
+  };
+  const positions = [1, 2].map(partition => ({ partition, offset: offset(0) }));
+  const question = { topicId: TOPIC_ID, bytesMax: READ_BYTES_MAX, isolation: 'read_uncommitted', waitMs: 0 } as const;
+  const fetched = await world.drive(remote.fetch({ ...question, positions }));
+  if (!fetched.ok) throw new Error(fetched.problem.detail);
+  // What has no room is as if it had not been reached: it comes with the next fetch.
+  expect(fetched.value.map(piece => [piece.batches.length, piece.nextOffset])).toEqual([
+    [1, 1],
+    [0, 0],
+  ]);
+  expect(Math.max(...answers)).toBeLessThanOrEqual(PEER_CALL_BYTES_MAX);
 });
