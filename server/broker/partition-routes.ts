@@ -121,8 +121,10 @@ export class PartitionRoutes {
     const { promise, resolve } = Promise.withResolvers<void>();
     const timer: Timer = clock.schedule(Math.min(leftMs, ROUTE_RETRY_MS), resolve);
     waiting.add(resolve);
-    signal?.addEventListener('abort', () => resolve(), { once: true });
+    const abort = (): void => resolve();
+    signal?.addEventListener('abort', abort);
     await promise;
+    signal?.removeEventListener('abort', abort);
     timer.cancel();
     waiting.delete(resolve);
     if (waiting.size === 0) this.#waiting.delete(key);

@@ -63,6 +63,8 @@ export class Replicas {
   readonly #directoryId: string;
   readonly #open = new Map<string, Open>();
   #image: ClusterImage | null = null;
+  /** What the passes go by, or went by last. */
+  #newest: ClusterImage | null = null;
   /** The pass under way, which ends when the newest image is carried out. */
   #pass: Promise<void> | null = null;
   #isClosed = false;
@@ -89,6 +91,7 @@ export class Replicas {
   /** Resolves when what this image says is carried out, or a newer one. */
   follow(image: ClusterImage): Promise<void> {
     this.#image = image;
+    this.#newest = image;
     this.#pass ??= this.#passes();
     return this.#pass;
   }
@@ -105,17 +108,18 @@ export class Replicas {
       this.#blocked.clear();
       let isDone = await this.#remove(image);
       isDone = (await this.#change(image)) && isDone;
-      if (!isDone) this.#tryAgain(image);
+      if (!isDone) this.#tryAgain();
       if (!this.#hasReportedStrangers) await this.#reportStrangers(image);
     }
     this.#pass = null;
   }
 
-  #tryAgain(image: ClusterImage): void {
+  /** As the newest image says it then: an older one would bring back what was deleted or changed since. */
+  #tryAgain(): void {
     if (this.#isClosed) return;
     this.#retry?.cancel();
     this.#retry = this.#options.clock.schedule(RETRY_MS, () => {
-      if (this.#pass === null && !this.#isClosed) void this.follow(image);
+      if (this.#newest !== null && !this.#isClosed) void this.follow(this.#newest);
     });
   }
 
@@ -198,7 +202,7 @@ export class Replicas {
       await this.#options.directory.reserve.hold();
       // Nothing here waits for the controller.
       void this.#options.acknowledgeRemoval(gone).then(result => {
-        if (!result.ok) this.#tryAgain(image);
+        if (!result.ok) this.#tryAgain();
       });
     }
     return this.#blocked.size === 0;

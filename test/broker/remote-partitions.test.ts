@@ -125,9 +125,10 @@ test('the largest request that a door takes is passed on, and no answer is large
     await world.drive(remote.produce({ topicId: TOPIC_ID, partition, ...half, batches: batch }));
   }
   const answers: number[] = [];
-  const { handle } = world.node(2).requests;
-  world.node(2).requests.handle = async (...asked) => {
-    const answer = await handle.apply(world.node(2).requests, asked);
+  const { requests } = world.node(2);
+  const handle = requests.handle.bind(requests);
+  requests.handle = async (...asked) => {
+    const answer = await handle(...asked);
     answers.push(answer.length);
     return answer;
   };
