@@ -273,6 +273,7 @@ export class ReplicatedLog {
       this.#raft.step(message);
       // What comes next is judged by a log that has it.
       this.settle();
+      this.#touch();
       return;
     }
     this.#raft.step(message);

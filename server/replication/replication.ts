@@ -12,6 +12,10 @@
 // incarnation, all groups that it led wake. When a node is silent, the groups led here wake too: a leader that sleeps does not find out who
 // is behind.
 //
+// A node hosts thousands of groups, and most of them are quiet: a tick goes over those that are awake. Whatever is told to a group touches
+// it, and who was touched is looked at by the next tick. What a quiet group has to notice by itself (its log was found damaged, or takes
+// records again) is looked for in a share of all groups a tick.
+//
 // A node alone has no links and no peers, and the rest is the same.
 
 import type { NodeId } from '@sluice/protocol/ids';
@@ -70,6 +74,9 @@ export interface OpenGroup extends Omit<ReplicatedLogOptions, 'self' | 'host' | 
 const QUIET_AFTER_TICKS = 10;
 /** Every leader tells every peer again, for one that lost its memory or came late, after so many ticks. */
 const REPEAT_LEADERS_TICKS = 100;
+/** Ticks in which every group is looked at once, quiet or not, and how many groups a tick looks at in any case. */
+const ROUND_TICKS = 16;
+const LOOKED_AT_MIN = 64;
 
 interface Hosted {
   readonly group: ReplicatedLog;
@@ -89,6 +96,11 @@ export class Replication {
   readonly self: ReplicaId;
   readonly #options: ReplicationOptions;
   readonly #groups = new Map<string, Hosted>();
+  /** To be ticked. Invariant: whoever needs a tick, but for news of its log, is among them. */
+  readonly #awake = new Set<ReplicatedLog>();
+  readonly #hosted = new Map<ReplicatedLog, Hosted>();
+  /** Where the round over all groups stands; a group that is opened meanwhile belongs to it, one that goes does not. */
+  #round: Iterator<Hosted> | null = null;
   readonly #peers = new Map<NodeId, Peer>();
   readonly #host: GroupHost;
   readonly #leaders = new LeadersHeard();
@@ -137,6 +149,8 @@ export class Replication {
     for (const { group } of this.#groups.values()) group.close();
     for (const peer of this.#peers.values()) peer.close();
     this.#groups.clear();
+    this.#hosted.clear();
+    this.#awake.clear();
     this.#peers.clear();
     this.#receiving.clear();
     this.#letGo();
@@ -148,7 +162,9 @@ export class Replication {
     const key = groupKey(options.name);
     assert(!this.#groups.has(key), `the group ${key} is open`);
     const group = new ReplicatedLog({ ...options, self: this.self, host: this.#host });
-    this.#groups.set(key, { group, isAwake: options.isAwake ?? false, idleTicks: 0, leaderlessTicks: 0 });
+    const hosted = { group, isAwake: options.isAwake ?? false, idleTicks: 0, leaderlessTicks: 0 };
+    this.#groups.set(key, hosted);
+    this.#hosted.set(group, hosted);
     news?.attach(group);
     // There is nobody to wait for.
     if (group.isAlone && options.isPatient !== true) group.campaign();
@@ -167,6 +183,8 @@ export class Replication {
     if (group !== undefined) {
       group.close();
       this.#receiving.delete(group);
+      this.#hosted.delete(group);
+      this.#awake.delete(group);
     }
     this.#groups.delete(key);
     this.#leaders.forget(name);
@@ -180,6 +198,7 @@ export class Replication {
 
   #touch(group: ReplicatedLog): void {
     this.#touched.add(group);
+    this.#awake.add(group);
     if (this.#isSettleDue) return;
     this.#isSettleDue = true;
     queueMicrotask(this.#settle);
@@ -239,24 +258,44 @@ export class Replication {
       if (peer.judgeSilence(nowMs, this.#options.electionMs)) this.#wakeWith(peer.nodeId);
       peer.control.sendLinkHeartbeat();
     }
-    for (const hosted of this.#groups.values()) {
-      const { group } = hosted;
-      if (!group.needsTick) continue;
-      group.tick();
-      hosted.idleTicks = !hosted.isAwake && group.mayBeQuiet ? hosted.idleTicks + 1 : 0;
-      if (hosted.idleTicks >= QUIET_AFTER_TICKS) {
-        hosted.idleTicks = 0;
-        group.goQuiet();
-      }
-      hosted.leaderlessTicks = group.isLeaderless ? hosted.leaderlessTicks + 1 : 0;
-      if (hosted.leaderlessTicks >= this.#patienceTicks) {
-        hosted.leaderlessTicks = 0;
-        this.#askForLeader(group);
-      }
+    this.#lookRound();
+    for (const group of this.#awake) {
+      if (group.needsTick) this.#tickGroup(group);
+      else this.#awake.delete(group);
     }
     if (++this.#repeatTicks < REPEAT_LEADERS_TICKS) return;
     this.#repeatTicks = 0;
     this.#announceAll(this.#peers.values());
+  }
+
+  #tickGroup(group: ReplicatedLog): void {
+    const hosted = this.#hosted.get(group);
+    assert(hosted !== undefined, 'a group that is awake is hosted');
+    group.tick();
+    hosted.idleTicks = !hosted.isAwake && group.mayBeQuiet ? hosted.idleTicks + 1 : 0;
+    if (hosted.idleTicks >= QUIET_AFTER_TICKS) {
+      hosted.idleTicks = 0;
+      group.goQuiet();
+    }
+    hosted.leaderlessTicks = group.isLeaderless ? hosted.leaderlessTicks + 1 : 0;
+    if (hosted.leaderlessTicks >= this.#patienceTicks) {
+      hosted.leaderlessTicks = 0;
+      this.#askForLeader(group);
+    }
+  }
+
+  /** Wakes those of the next share of all groups whose log has news. */
+  #lookRound(): void {
+    const share = Math.max(LOOKED_AT_MIN, Math.ceil(this.#groups.size / ROUND_TICKS));
+    for (let looked = 0; looked < share; looked++) {
+      this.#round ??= this.#groups.values();
+      const next = this.#round.next();
+      if (next.done === true) {
+        this.#round = null;
+        return;
+      }
+      if (next.value.group.needsTick) this.#awake.add(next.value.group);
+    }
   }
 
   /**
