@@ -120,7 +120,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'quiet group that nobody wakes',
     file: 'replication/replication.ts',
-    from: 'if (peer.judgeSilence(nowMs, this.#options.electionMs)) this.#wakeLedBy(peer.nodeId);',
+    from: 'if (peer.judgeSilence(nowMs, this.#options.electionMs)) this.#wakeWith(peer.nodeId);',
     to: 'peer.judgeSilence(nowMs, this.#options.electionMs);',
     wishes: {
       ...three,
@@ -175,8 +175,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'core that is not told that its log lost something',
     file: 'replication/replicated-log.ts',
-    from: 'else this.#restart();\n  }',
-    to: '\n  }',
+    from: 'else this.#restart();\n    this.#settleDurable(true);',
+    to: '\n    this.#settleDurable(true);',
     wishes: fulls,
   },
   {
