@@ -4,7 +4,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { nodeId, offset, topicId } from '@sluice/protocol/ids';
 import { DiskFault } from '../../server/io/disk.ts';
-import { type Configuration, configurationOf, membersOf } from '../../server/raft/configuration.ts';
+import { type Configuration, configurationOf, isJoint, membersOf } from '../../server/raft/configuration.ts';
 import type { RaftSettings } from '../../server/raft/replica.ts';
 import { type ReplicaId, replicaId } from '../../server/raft/replica-id.ts';
 import type { GroupName } from '../../server/replication/group-name.ts';
@@ -13,13 +13,13 @@ import { LogHistory } from '../history/log-history.ts';
 import { settingsFor } from '../storage/log-world.ts';
 import { ClusterNode } from './cluster-node.ts';
 import { type ClusterPlan, drawPlan } from './cluster-plan.ts';
-import { usual } from './disk.ts';
 import { GroupTruth, nodeOf } from './group-truth.ts';
 import { SimulatedNetwork } from './network.ts';
 import { SeededRandom } from './random.ts';
 import { Scheduler } from './scheduler.ts';
 import type { ServedGroup } from './served-group.ts';
-import { Troubles } from './troubles.ts';
+import { catchingAll, SimulationFailure, textOf } from './thrown.ts';
+import { type Led, type TroubledNode, Troubles } from './troubles.ts';
 import { readAll } from './watched-log.ts';
 
 export interface ClusterReport {
@@ -35,10 +35,6 @@ export interface ClusterReport {
   readonly held: number;
   readonly convergedMs: number;
   readonly trace: string;
-}
-
-export class SimulationFailure extends Error {
-  override readonly name = 'SimulationFailure';
 }
 
 const TOPIC = topicId('5a5a5a5a-0000-4000-8000-000000000001');
@@ -389,15 +385,19 @@ export class Cluster {
     return free;
   }
 
-  /** Room for what `Troubles` changes. */
-  calmDisks(): void {
-    for (const { disk } of this.nodes) {
-      disk.judge = () => usual;
-      disk.capacityBytes = Number.MAX_SAFE_INTEGER;
-    }
+  /** What a node leads, for `Troubles`. */
+  ledOn(node: TroubledNode): readonly Led[] {
+    const served = this.nodes[node.nodeId - 1]!.life?.served.values() ?? [];
+    return [...served]
+      .filter(({ group }) => group.isLeader)
+      .map(each => ({
+        transfer: random => void each.group.transfer(random.pick([...each.group.configuration.voters])),
+        retain: part => this.#retain(each, part),
+        changeMembers: random => this.#changeMembers(each, random),
+      }));
   }
 
-  retain(served: ServedGroup, part: number): void {
+  #retain(served: ServedGroup, part: number): void {
     const { group, log } = served;
     const to = Math.floor(log.startOffset + (group.commit.offset - log.startOffset) * part);
     group.advanceStart(offset(to)).catch((fault: unknown) => {
@@ -405,26 +405,15 @@ export class Cluster {
       if (!(fault instanceof DiskFault)) this.fail(`the log start could not be moved: ${textOf(fault)}`);
     });
   }
-}
 
-const textOf = (fault: unknown): string =>
-  fault instanceof Error ? (fault.stack ?? fault.message) : JSON.stringify(fault);
-
-/** What nobody catches in the code under test fails the seed, not the process. */
-const catchingAll = async <T>(work: (failed: () => unknown) => Promise<T>): Promise<T> => {
-  let thrown: unknown = null;
-  const note = (fault: unknown): void => {
-    thrown ??= fault ?? 'nothing was thrown, yet it was';
-  };
-  const events = ['unhandledRejection', 'uncaughtException'] as const;
-  const before = events.map(event => process.listeners(event as 'uncaughtException'));
-  for (const event of events) process.removeAllListeners(event).on(event, note);
-  try {
-    return await work(() => thrown);
-  } finally {
-    for (const [index, event] of events.entries()) {
-      process.removeAllListeners(event);
-      for (const listener of before[index]!) process.on(event, listener);
-    }
+  /** One step or more, of any kind, towards nothing in particular. */
+  #changeMembers({ group }: ServedGroup, random: SeededRandom): void {
+    const steps = random.shuffled(this.nodes).map(node => ({
+      kind: random.pick(['add-voter', 'add-voter', 'add-learner', 'remove'] as const),
+      replica: this.replicaOn(node),
+    }));
+    if (isJoint(group.configuration)) group.proposeConfiguration({ kind: 'leave-joint' });
+    else if (random.chance(0.5)) group.proposeConfiguration({ kind: 'simple', steps: steps.slice(0, 1) });
+    else group.proposeConfiguration({ kind: 'enter-joint', steps: steps.slice(0, 3), autoLeave: random.chance(0.7) });
   }
-};
+}

@@ -1,20 +1,48 @@
 // What goes wrong in a simulated cluster, drawn one after another from those that the plan allows.
 
-import { isJoint } from '../../server/raft/configuration.ts';
-import type { Cluster } from './cluster.ts';
-import type { ClusterNode } from './cluster-node.ts';
+import type { NodeId } from '@sluice/protocol/ids';
 import type { Trouble } from './cluster-plan.ts';
-import { usual } from './disk.ts';
+import { type SimulatedDisk, usual } from './disk.ts';
+import type { SimulatedNetwork } from './network.ts';
 import { calm } from './network-settings.ts';
+import type { Stall } from './node-clock.ts';
 import type { SeededRandom } from './random.ts';
-import type { ServedGroup } from './served-group.ts';
+import type { Scheduler } from './scheduler.ts';
+
+/** A machine and the process on it. */
+export interface TroubledNode {
+  readonly nodeId: NodeId;
+  readonly disk: SimulatedDisk;
+  readonly life: { readonly stall: Stall } | null;
+  start(): void;
+  end(how: 'kill' | 'power'): void;
+  stall(forMs: number): void;
+  /** As whoever looks after it would, when a log takes nothing any more. */
+  restartWhereFailed(): void;
+}
+
+/** Something that a node leads. */
+export interface Led {
+  transfer(random: SeededRandom): void;
+  retain(part: number): void;
+  changeMembers(random: SeededRandom): void;
+}
+
+export interface TroubledCluster {
+  readonly plan: { readonly troubles: readonly Trouble[]; readonly troubleEveryMs: number };
+  readonly scheduler: Scheduler;
+  readonly network: SimulatedNetwork;
+  readonly nodes: readonly TroubledNode[];
+  trace(line: string): void;
+  ledOn(node: TroubledNode): readonly Led[];
+}
 
 export class Troubles {
-  readonly #cluster: Cluster;
+  readonly #cluster: TroubledCluster;
   readonly #random: SeededRandom;
   #isOver = false;
 
-  constructor(cluster: Cluster, random: SeededRandom) {
+  constructor(cluster: TroubledCluster, random: SeededRandom) {
     this.#cluster = cluster;
     this.#random = random;
   }
@@ -43,7 +71,10 @@ export class Troubles {
     const { network, nodes } = this.#cluster;
     network.heal();
     network.settings = calm;
-    this.#cluster.calmDisks();
+    for (const node of nodes) {
+      node.disk.judge = () => usual;
+      node.disk.capacityBytes = Number.MAX_SAFE_INTEGER;
+    }
     for (const node of nodes) {
       node.life?.stall.end();
       if (node.life === null) node.start();
@@ -129,7 +160,7 @@ export class Troubles {
     scheduler.after(this.#random.between(100, 6_000), () => network.heal(from, to));
   }
 
-  #fill({ disk }: ClusterNode): void {
+  #fill({ disk }: TroubledNode): void {
     disk.capacityBytes = disk.usedBytes() + this.#random.pick([0, 5_000, 50_000]);
     this.#cluster.scheduler.after(this.#random.between(300, 5_000), () => {
       disk.capacityBytes = Number.MAX_SAFE_INTEGER;
@@ -137,7 +168,7 @@ export class Troubles {
   }
 
   /** The next sync of a log, or rarely of the store. */
-  #failSync({ disk }: ClusterNode): void {
+  #failSync({ disk }: TroubledNode): void {
     const isStore = this.#random.chance(0.2);
     disk.judge = call => {
       if (call.kind !== 'sync' || call.path.includes('store-') !== isStore) return usual;
@@ -146,7 +177,7 @@ export class Troubles {
     };
   }
 
-  #slowDown({ disk }: ClusterNode): void {
+  #slowDown({ disk }: TroubledNode): void {
     const random = this.#random;
     disk.judge = call => (call.kind === 'sync' ? { kind: 'slow', delayMs: random.between(1, 200) } : usual);
     this.#cluster.scheduler.after(random.between(300, 4_000), () => {
@@ -161,10 +192,10 @@ export class Troubles {
     const leaders = nodes.flatMap(node => {
       const { life } = node;
       if (life === null || life.stall.isStalled) return [];
-      return [...life.served.values()].filter(({ group }) => group.isLeader).map(served => ({ node, served }));
+      return this.#cluster.ledOn(node).map(led => ({ node, led }));
     });
     if (leaders.length === 0) return;
-    const { node, served } = random.pick(leaders);
+    const { node, led } = random.pick(leaders);
     const others = nodes.map(each => each.nodeId).filter(id => id !== node.nodeId);
     switch (what) {
       case 'isolate':
@@ -184,25 +215,13 @@ export class Troubles {
         });
         return;
       case 'retention':
-        this.#cluster.retain(served, random.fraction());
+        led.retain(random.fraction());
         return;
       case 'transfer':
-        served.group.transfer(random.pick([...served.group.configuration.voters]));
+        led.transfer(random);
         return;
       case 'membership':
-        this.#changeMembers(served);
+        led.changeMembers(random);
     }
-  }
-
-  /** One step or more, of any kind, towards nothing in particular. */
-  #changeMembers({ group }: ServedGroup): void {
-    const random = this.#random;
-    const steps = random.shuffled(this.#cluster.nodes).map(node => ({
-      kind: random.pick(['add-voter', 'add-voter', 'add-learner', 'remove'] as const),
-      replica: this.#cluster.replicaOn(node),
-    }));
-    if (isJoint(group.configuration)) group.proposeConfiguration({ kind: 'leave-joint' });
-    else if (random.chance(0.5)) group.proposeConfiguration({ kind: 'simple', steps: steps.slice(0, 1) });
-    else group.proposeConfiguration({ kind: 'enter-joint', steps: steps.slice(0, 3), autoLeave: random.chance(0.7) });
   }
 }
