@@ -158,7 +158,8 @@ export class ClusterBroker implements Broker {
     const located = this.#locate(request.topic, request.partition);
     if (!located.ok) return Promise.resolve(located);
     const { topicId, partition } = located.value;
-    return this.#replicas.find(topicId, partition)?.produce(request) ?? this.#produceAtLeader(request, located.value);
+    const own = this.#routes.hasLine(located.value) ? undefined : this.#replicas.find(topicId, partition);
+    return own?.produce(request) ?? this.#produceAtLeader(request, located.value);
   }
 
   #produceAtLeader(
@@ -167,7 +168,7 @@ export class ClusterBroker implements Broker {
   ): Promise<Result<ProduceAck, ProduceCode>> {
     const { clock } = this.#options;
     const untilMs = clock.monotonicMs() + timeoutMs;
-    return this.#routes.ask(name, untilMs, service =>
+    return this.#routes.askInOrder(name, untilMs, service =>
       service.produce({ ...name, batches, acks, timeoutMs: Math.max(0, Math.round(untilMs - clock.monotonicMs())) }),
     );
   }

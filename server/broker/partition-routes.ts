@@ -1,7 +1,7 @@
 // Which node to ask about a partition, and waiting until there is one.
 //
 // Leadership moves while requests are under way: who is asked and does not lead has done nothing, so the question is put again to whoever
-// leads by then. Questions that wait for one partition go on in the order in which they came.
+// leads by then. What is written waits in a line for each partition (waiting-line.ts), so that a producer's requests stay in their order.
 
 import { type Problem, type Result, refused } from '@sluice/protocol/errors';
 import type { NodeId, TopicId } from '@sluice/protocol/ids';
@@ -14,6 +14,7 @@ import { type LocalPartitions, notLeader } from './local-partitions.ts';
 import type { Partition } from './partition.ts';
 import type { PartitionService } from './partition-service.ts';
 import { RemotePartitions } from './remote-partitions.ts';
+import { type Place, WaitingLine } from './waiting-line.ts';
 
 export interface PartitionRoutesOptions {
   readonly nodeId: NodeId;
@@ -42,6 +43,9 @@ export class PartitionRoutes {
   readonly #remote = new Map<NodeId, RemotePartitions>();
   /** By group: to be called once, in this order. */
   readonly #waiting = new Map<string, Set<() => void>>();
+  /** By group; none is empty. */
+  readonly #lines = new Map<string, WaitingLine>();
+  #lastOrder = 0;
   #isDraining = false;
 
   constructor(options: PartitionRoutesOptions) {
@@ -107,6 +111,81 @@ export class PartitionRoutes {
     }
   }
 
+  /** Whoever wants to write there now has to stand behind others. */
+  hasLine(name: GroupName): boolean {
+    return this.#lines.size > 0 && this.#lines.has(groupKey(name));
+  }
+
+  /** As `ask`, and nobody overtakes who came before and waits. */
+  async askInOrder<R extends Result<unknown>>(
+    name: GroupName,
+    untilMs: number,
+    question: (service: PartitionService) => Promise<R>,
+  ): Promise<R | ReturnType<typeof notLeader> | ReturnType<typeof stopping>> {
+    const key = groupKey(name);
+    const order = ++this.#lastOrder;
+    let line = this.#lines.get(key);
+    let place = line?.join(order) ?? null;
+    try {
+      for (;;) {
+        const isTurn = line === undefined || place === null || (await this.#turn(line, place, untilMs));
+        if (this.#isDraining) return stopping();
+        if (!isTurn) return notLeader(name.partition);
+        const service = this.find(name);
+        if (service !== null) {
+          const asked = question(service);
+          if (place?.isReleased === true) {
+            this.#leave(key, place);
+            place = null;
+          }
+          const result = await asked;
+          if (result.ok || !hasMoved(result)) {
+            if (place !== null) line?.release();
+            return result;
+          }
+        }
+        if (this.#isDraining) return stopping();
+        line = this.#lineAt(key);
+        place ??= line.join(order);
+        place.isReleased = false;
+        if (!line.isBehind(place) && !(await this.wait(name, untilMs))) return notLeader(name.partition);
+      }
+    } finally {
+      if (place !== null) this.#leave(key, place);
+    }
+  }
+
+  #lineAt(key: string): WaitingLine {
+    let line = this.#lines.get(key);
+    if (line === undefined) {
+      line = new WaitingLine();
+      this.#lines.set(key, line);
+    }
+    return line;
+  }
+
+  #leave(key: string, place: Place): void {
+    const line = this.#lines.get(key);
+    line?.leave(place);
+    if (line?.isEmpty === true) this.#lines.delete(key);
+  }
+
+  /** Until it is the first or released. False: the time is over before. */
+  async #turn(line: WaitingLine, place: Place, untilMs: number): Promise<boolean> {
+    const { clock } = this.#options;
+    while (line.isBehind(place)) {
+      const leftMs = untilMs - clock.monotonicMs();
+      if (leftMs <= 0 || this.#isDraining) return false;
+      const { promise, resolve } = Promise.withResolvers<void>();
+      const timer = clock.schedule(leftMs, resolve);
+      place.wake = resolve;
+      await promise;
+      place.wake = null;
+      timer.cancel();
+    }
+    return true;
+  }
+
   /** Until something about its leader may be new, but not for long. False: the time is over. */
   async wait(name: GroupName, untilMs: number, signal?: AbortSignal): Promise<boolean> {
     const { clock } = this.#options;
@@ -138,6 +217,7 @@ export class PartitionRoutes {
   drain(): void {
     this.#isDraining = true;
     for (const waiting of this.#waiting.values()) for (const wake of waiting) wake();
+    for (const line of this.#lines.values()) line.wakeAll();
   }
 }
 
