@@ -190,7 +190,7 @@ export class Partition implements GroupListener {
   #proposalRefused(refusal: (ProposeOutcome & { readonly ok: false })['refusal']): Refusal<ProduceCode> | null {
     switch (refusal) {
       case 'full':
-        return this.#refuse('DISK_FULL', 'the disk is full; the partition takes records again when there is room');
+        return this.#full();
       case 'failed':
         return this.#refuse('STORAGE_FAILED', 'a write or sync failed; the partition takes no records until a restart');
       case 'backlog':
@@ -204,6 +204,17 @@ export class Partition implements GroupListener {
       case 'not-leader':
         return null;
     }
+  }
+
+  #full(): Refusal<'DISK_FULL'> {
+    return this.#refuse('DISK_FULL', 'the disk is full; the partition takes records again when there is room');
+  }
+
+  /** What was written and not synced is cut by nobody: the next start keeps of it what it finds. */
+  #failedUnderWay(): Refusal<'STORAGE_FAILED'> {
+    const detail =
+      'a write or sync failed, and the records may be there after a restart; the partition takes none until then';
+    return refused('STORAGE_FAILED', detail, { outcome: 'unknown', ...this.#where() });
   }
 
   #notEnoughReplicas(): Refusal<'NOT_ENOUGH_REPLICAS'> {
@@ -288,10 +299,9 @@ export class Partition implements GroupListener {
 
   /** The log gave up what it had taken above `endOffset`. Where this replica is the only one, nobody else has it, and the rest is safe. */
   dropped(state: 'full' | 'failed', endOffset: Offset): void {
-    const refusal = this.#proposalRefused(state);
-    if (this.group.isAlone && refusal !== null) {
+    if (this.group.isAlone) {
       this.#parked.settle(endOffset);
-      this.#parked.dropAll(refusal);
+      this.#parked.dropAll(state === 'full' ? this.#full() : this.#failedUnderWay());
     }
     this.#wake();
   }
