@@ -127,7 +127,8 @@ export class BrokerCluster {
   async #within(what: string, condition: () => boolean, failed: Failed): Promise<void> {
     const deadlineMs = this.scheduler.nowMs + CONVERGE_MS;
     await this.#until(() => condition() || this.scheduler.nowMs > deadlineMs, failed);
-    if (!condition()) throw new SimulationFailure(`${what} after ${CONVERGE_MS} ms: ${this.#disagreement()}`);
+    if (!condition())
+      throw new SimulationFailure(`${what} after ${CONVERGE_MS} ms: ${this.#disagreement()}${this.#picture()}`);
   }
 
   async #converge(failed: Failed): Promise<number> {
@@ -170,6 +171,18 @@ export class BrokerCluster {
       if (missing !== undefined) return `node ${node.nodeId} is not ready: ${missing}`;
     }
     return this.#metadataDisagreement() ?? this.#replicaDisagreement();
+  }
+
+  #picture(): string {
+    return this.nodes
+      .map(({ nodeId: id, life, isUp }) => {
+        const state = life === null ? 'down' : isUp ? 'up' : 'starting';
+        if (life?.metadata == null) return `\n  node ${id} ${state}`;
+        const { group, log } = life.metadata;
+        const { role, term, commit } = group;
+        return `\n  node ${id} ${state}, metadata: ${role} ${term}, commit ${commit.epoch}/${commit.offset}, end ${log.end.epoch}/${log.endOffset}, ${log.state}, knows ${group.leader}`;
+      })
+      .join('');
   }
 
   #metadataDisagreement(): string | null {

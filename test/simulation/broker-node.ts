@@ -13,13 +13,12 @@ import { METADATA_TOPIC, METADATA_TOPIC_ID } from '../../server/coordinator/meta
 import type { DirectoryLocks } from '../../server/io/directory-lock.ts';
 import { DiskFault } from '../../server/io/disk.ts';
 import type { PeerHandlers, PeerLinks } from '../../server/io/peer-link.ts';
-import { openGroupLog } from '../../server/replication/open-group-log.ts';
+import { type OpenedGroupLog, openGroupLog } from '../../server/replication/open-group-log.ts';
 import { PeerRequests } from '../../server/replication/peer-request.ts';
 import { StoreRecords } from '../../server/replication/replica-records.ts';
 import { Replication } from '../../server/replication/replication.ts';
 import { directoryId, incarnation } from '../../server/state/cluster/record.ts';
 import { DataDirectory } from '../../server/storage/data-directory.ts';
-import type { PartitionLog } from '../../server/storage/partition-log.ts';
 import type { BrokerCluster } from './broker-cluster.ts';
 import { SimulatedDisk } from './disk.ts';
 import type { SimulatedPeerLinks } from './network-links.ts';
@@ -46,6 +45,7 @@ export interface BrokerLife {
   readonly random: SeededRandom;
   links: SimulatedPeerLinks | null;
   running: RunningBroker | null;
+  metadata: OpenedGroupLog | null;
   /** Requests of clients that are not answered. */
   openRequests: number;
   isOver: boolean;
@@ -56,7 +56,6 @@ interface RunningBroker {
   readonly replication: Replication;
   readonly metadata: Metadata;
   readonly broker: ClusterBroker;
-  readonly metadataLog: () => PartitionLog | null;
 }
 
 export interface PartitionFolder {
@@ -112,6 +111,7 @@ export class BrokerNode {
       random: this.#random.fork(`life ${number}`),
       links: null,
       running: null,
+      metadata: null,
       openRequests: 0,
       isOver: false,
     };
@@ -173,11 +173,7 @@ export class BrokerNode {
       tickMs: RAFT_TICK_MS,
       electionMs: ELECTION_MS,
     });
-    const late: { broker: ClusterBroker | null; metadata: Metadata | null; log: PartitionLog | null } = {
-      broker: null,
-      metadata: null,
-      log: null,
-    };
+    const late: { broker: ClusterBroker | null; metadata: Metadata | null } = { broker: null, metadata: null };
     replication.start();
     links.start(
       handlersOf({ replication, requests, stall }, ({ nodeId, directory: theirs }) => {
@@ -224,7 +220,7 @@ export class BrokerNode {
           snapshots,
           isAwake: true,
         });
-        late.log = log;
+        life.metadata = { log, group };
         return { group, records: log };
       },
       addPeer: (peer, address) => replication.addPeer(peer, address),
@@ -251,7 +247,7 @@ export class BrokerNode {
     late.broker = broker;
     await metadata.joined();
     await broker.open();
-    life.running = { directory, replication, metadata, broker, metadataLog: () => late.log };
+    life.running = { directory, replication, metadata, broker };
     this.#cluster.trace(`${this.nodeId} is up`);
   }
 
@@ -267,10 +263,9 @@ export class BrokerNode {
   /** Logs that failed take nothing until the next start. */
   restartWhereFailed(): void {
     const { life } = this;
-    if (life === null || life.running === null) return;
-    const { broker, metadataLog } = life.running;
-    const isFailed = broker.notReady().some(reason => reason.includes('takes no records'));
-    if (isFailed || metadataLog()?.state === 'failed') this.#restart(life);
+    if (life === null) return;
+    const isFailed = life.running?.broker.notReady().some(reason => reason.includes('takes no records')) ?? false;
+    if (isFailed || life.metadata?.log.state === 'failed') this.#restart(life);
   }
 
   end(how: 'kill' | 'power'): void {
@@ -296,13 +291,13 @@ export class BrokerNode {
 
   /** As a clean stop, without a hand-over. */
   async stop(): Promise<void> {
-    const { directory, replication, metadata, broker, metadataLog } = this.running;
-    const links = this.life!.links!;
+    const { directory, replication, metadata, broker } = this.running;
+    const { links, metadata: group } = this.life!;
     await broker.close();
     await metadata.close();
     replication.close();
-    await metadataLog()?.close();
-    await links.close();
+    await group?.log.close();
+    await links?.close();
     await directory.close();
     this.end('kill');
   }
