@@ -90,8 +90,7 @@ export const startNode = async (config: Config, logger: Logger, interrupted?: Ab
     for (const close of opened.toReversed()) await close();
   };
   try {
-    const cluster = await joinCluster({ config, directory, logger, topicDefaults: topicDefaults.value });
-    opened.push(() => cluster.close());
+    const cluster = await joinCluster({ config, directory, logger, topicDefaults: topicDefaults.value, opened });
     const broker = new ClusterBroker({
       ...cluster,
       directory,
@@ -179,7 +178,6 @@ interface Membership {
   joined(): Promise<void>;
   /** Somebody else is to be the controller, where anybody can. */
   handOver(): void;
-  close(): Promise<void>;
 }
 
 interface ClusterParts {
@@ -187,10 +185,12 @@ interface ClusterParts {
   readonly directory: DataDirectory;
   readonly logger: Logger;
   readonly topicDefaults: TopicConfig;
+  /** What ends it all, the last one first; also what was begun when this fails. */
+  readonly opened: (() => Promise<void>)[];
 }
 
 /** Makes this node part of its cluster, or the whole of one. */
-const joinCluster = async ({ config, directory, logger, topicDefaults }: ClusterParts): Promise<Membership> => {
+const joinCluster = async ({ config, directory, logger, topicDefaults, opened }: ClusterParts): Promise<Membership> => {
   const { identity, path } = directory;
   const nodeId = identity.nodeId as NodeId;
   const disk = realDisk;
@@ -209,6 +209,7 @@ const joinCluster = async ({ config, directory, logger, topicDefaults }: Cluster
   };
   const links =
     config.cluster === null ? null : await listenToPeers(config, directory, registration.incarnation, logger);
+  if (links !== null) opened.push(() => links.close());
   const requests = new PeerRequests();
   const replication = new Replication({
     ...environment,
@@ -220,6 +221,11 @@ const joinCluster = async ({ config, directory, logger, topicDefaults }: Cluster
     electionMs: ELECTION_MS,
   });
   const late: { broker: ClusterBroker | null; metadata: Metadata | null } = { broker: null, metadata: null };
+  let metadataLog: OpenedGroupLog | null = null;
+  opened.push(async () => {
+    replication.close();
+    await metadataLog?.log.close();
+  });
   replication.start();
   links?.start({
     frame: (from, lane, frame) => replication.frame(from, lane, frame),
@@ -230,7 +236,6 @@ const joinCluster = async ({ config, directory, logger, topicDefaults }: Cluster
     refused: () => {},
     admit: peer => refusalOf(peer, late.metadata),
   });
-  let opened: OpenedGroupLog | null = null;
   const metadata = await openMetadata({
     ...environment,
     disk,
@@ -256,7 +261,7 @@ const joinCluster = async ({ config, directory, logger, topicDefaults }: Cluster
         snapshots,
         isAwake: true,
       });
-      opened = { log, group };
+      metadataLog = { log, group };
       return { group, records: log };
     },
     addPeer: (peer, address) => replication.addPeer(peer, address),
@@ -271,6 +276,7 @@ const joinCluster = async ({ config, directory, logger, topicDefaults }: Cluster
     },
   });
   late.metadata = metadata;
+  opened.push(() => metadata.close());
   return {
     links,
     requests,
@@ -288,13 +294,7 @@ const joinCluster = async ({ config, directory, logger, topicDefaults }: Cluster
       await removeFormerCatalogue(disk, path);
     },
     handOver() {
-      if (opened?.group.isLeader === true) handOverMetadata(opened.group, replication.self);
-    },
-    async close() {
-      await metadata.close();
-      replication.close();
-      await opened?.log.close();
-      await links?.close();
+      if (metadataLog?.group.isLeader === true) handOverMetadata(metadataLog.group, replication.self);
     },
   };
 };

@@ -121,7 +121,12 @@ export const openMetadata = async (options: MetadataOptions): Promise<Metadata> 
     await writeMembership(disk, directory, membership);
   }
   const metadata = new Metadata(options, { image, snapshots, membership });
-  await metadata.open();
+  try {
+    await metadata.open();
+  } catch (cause) {
+    await metadata.close();
+    throw cause;
+  }
   return metadata;
 };
 
