@@ -109,6 +109,23 @@ export class ParkedAnswers {
 
   dropAll(result: ProduceResult): void {
     this.drop(-1, result);
+    this.#stop();
+  }
+
+  /** Whoever still waits, in the order of the log; from now on the caller answers them and releases their bytes. */
+  takeAll(): readonly ParkedAnswer[] {
+    const waiting: ParkedAnswer[] = [];
+    for (const parked of this.#parked.slice(this.#head)) {
+      if (parked.answer === null) this.#pending.release(parked.bytes);
+      else waiting.push(parked);
+    }
+    this.#parked = [];
+    this.#head = 0;
+    this.#stop();
+    return waiting;
+  }
+
+  #stop(): void {
     this.#timer?.cancel();
     this.#timer = null;
     this.#timerMs = Number.POSITIVE_INFINITY;

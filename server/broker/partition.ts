@@ -2,8 +2,8 @@
 // follower it only knows where it stands.
 //
 // A leader serves from the moment when its own epoch start is committed: only then does it know everything that was acknowledged before
-// it. Everything judged on the log is answered when that is committed, in order. When leadership ends, whoever waits is told in the same turn:
-// what was appended and not committed has an unknown outcome.
+// it. Everything judged on the log is answered when that is committed, in order. When leadership ends, whoever waits is told
+// when the next leader has decided it, or after a moment that nobody knows (orphaned-answers.ts).
 //
 // Invariants: the high watermark never falls; nothing above it is given to a reader.
 
@@ -28,6 +28,7 @@ import type {
   ProduceRequest,
 } from './broker.ts';
 import { InSync } from './in-sync.ts';
+import { OrphanedAnswers } from './orphaned-answers.ts';
 import { ParkedAnswers, type PendingBytes, type ProduceResult } from './parked-answers.ts';
 import type { TopicSettings } from './topic-settings.ts';
 
@@ -59,6 +60,7 @@ export class Partition implements GroupListener {
   readonly partition: number;
   readonly #options: PartitionOptions;
   readonly #parked: ParkedAnswers;
+  readonly #orphaned: OrphanedAnswers;
   readonly #inSync = new InSync();
   #log: PartitionLog | null = null;
   #group: ReplicatedLog | null = null;
@@ -80,6 +82,11 @@ export class Partition implements GroupListener {
     this.#parked = new ParkedAnswers({
       ...options,
       late: () => this.#unknown('the records were not committed in time'),
+    });
+    this.#orphaned = new OrphanedAnswers({
+      ...options,
+      notWritten: () => this.#notLeader(),
+      unknown: () => this.#deposed(),
     });
   }
 
@@ -261,6 +268,7 @@ export class Partition implements GroupListener {
       this.#hasServed = true;
     }
     this.#settleParked();
+    this.#orphaned.committed(position.offset, offset => this.#epochAt(offset));
     this.#wake();
     if (beginsToServe) this.#options.changed();
   }
@@ -284,15 +292,22 @@ export class Partition implements GroupListener {
     this.#parked.settle(offset(Math.min(this.#highWatermark, safe)));
   }
 
-  leadershipLost(): void {
+  /** The latest start at or below the offset; null below the log's own start. */
+  #epochAt(offset: number): LeaderEpoch | null {
+    const { shape, startOffset } = this.log;
+    if (offset < startOffset) return null;
+    return shape.starts.findLast(start => start.startOffset <= offset)?.epoch ?? shape.base.epoch;
+  }
+
+  leadershipLost(epoch: LeaderEpoch): void {
     this.#servingEpoch = null;
     this.#inSync.forget();
     // The log is about to say what became of it, which nobody else can contradict.
     const isLogsFault = this.group.isAlone && (this.log.state === 'full' || this.log.state === 'failed');
-    if (!isLogsFault) {
-      const detail = 'the leader of the partition changed before the records were committed; they may be written';
-      this.#parked.dropAll(refused('NOT_LEADER', detail, { outcome: 'unknown', ...this.#where() }));
-    }
+    // A commit says that they are on a majority; of more replicas only a leader knows.
+    const isCommitEnough = this.#settings.minInsyncReplicas <= Math.floor(this.group.configuration.voters.size / 2) + 1;
+    if (isCommitEnough && !this.group.isAlone) this.#orphaned.adopt(epoch, this.#parked.takeAll());
+    else if (!isLogsFault) this.#parked.dropAll(this.#deposed());
     this.#wake();
     this.#options.changed();
   }
@@ -304,6 +319,11 @@ export class Partition implements GroupListener {
       this.#parked.dropAll(state === 'full' ? this.#full() : this.#failedUnderWay());
     }
     this.#wake();
+  }
+
+  #deposed(): Refusal<'NOT_LEADER'> {
+    const detail = 'the leader of the partition changed before the records were committed; they may be written';
+    return refused('NOT_LEADER', detail, { outcome: 'unknown', ...this.#where() });
   }
 
   readsConfirmed(): void {}
@@ -479,9 +499,11 @@ export class Partition implements GroupListener {
 
   #end(): void {
     const isGone = this.#closed === 'TOPIC_NOT_FOUND';
-    this.#parked.dropAll(
-      isGone ? this.#closedRefusal() : this.#unknown('the broker stopped before the records were committed'),
-    );
+    const result = isGone
+      ? this.#closedRefusal()
+      : this.#unknown('the broker stopped before the records were committed');
+    this.#parked.dropAll(result);
+    this.#orphaned.dropAll(result);
     this.#wake();
   }
 }
