@@ -47,6 +47,7 @@ import type {
   TopicPage,
   TopicView,
 } from './broker.ts';
+import type { Partition } from './partition.ts';
 import { fetchFromLeaders } from './fetch-from-leaders.ts';
 import { LocalPartitions, notLeader } from './local-partitions.ts';
 import { countPending, type PendingBytes } from './parked-answers.ts';
@@ -421,12 +422,17 @@ export class ClusterBroker implements Broker {
    * here is passed on.
    */
   async handOver(): Promise<void> {
-    const { clock } = this.#options;
-    const leaving = Array.from(this.#replicas.partitions()).filter(partition => partition.handOver());
-    if (leaving.length === 0) return;
+    const { clock, metadata } = this.#options;
+    const leading = (): readonly Partition[] =>
+      Array.from(this.#replicas.partitions()).filter(partition => partition.hasHeir);
+    if (leading().length === 0) return;
+    // Nothing is to come back meanwhile.
+    void metadata.setReady(false);
     const untilMs = clock.monotonicMs() + HAND_OVER_MS_MAX;
-    for (const partition of leaving) {
-      while (partition.isServing && (await this.#routes.wait(partition.group.name, untilMs)));
+    for (let left = leading(); left.length > 0; left = leading()) {
+      // One that is moving already, or was not caught up, is asked for again.
+      for (const partition of left) partition.handOver();
+      if (!(await this.#routes.wait(left[0]!.group.name, untilMs))) break;
     }
     await new Promise<void>(resolve => {
       clock.schedule(HAND_OVER_NOTICE_MS, resolve);

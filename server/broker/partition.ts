@@ -465,11 +465,15 @@ export class Partition implements GroupListener {
     return heir !== null && this.group.transfer(heir).ok;
   }
 
-  /** Whoever is in sync and has the most is to lead from now on. False: it does not lead, or nobody else can. */
-  handOver(): boolean {
-    if (!this.isServing || this.group.isAlone) return false;
-    const heir = this.#inSync.heirOf(this.#options.nodeId);
-    return heir !== null && this.group.transfer(heir).ok;
+  /** It leads, and somebody else could. */
+  get hasHeir(): boolean {
+    return this.isServing && this.#inSync.heirOf(this.#options.nodeId) !== null;
+  }
+
+  /** Whoever is in sync and has the most is to lead from now on. */
+  handOver(): void {
+    const heir = this.isServing ? this.#inSync.heirOf(this.#options.nodeId) : null;
+    if (heir !== null) this.group.transfer(heir);
   }
 
   /** Takes no more requests. */
