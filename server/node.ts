@@ -236,6 +236,12 @@ const joinCluster = async ({ config, directory, logger, topicDefaults, opened }:
     refused: () => {},
     admit: peer => refusalOf(peer, late.metadata),
   });
+  const failed = (detail: string): void => {
+    logger.fatal({}, detail);
+    queueMicrotask(() => {
+      throw new Error(detail);
+    });
+  };
   const metadata = await openMetadata({
     ...environment,
     disk,
@@ -257,7 +263,13 @@ const joinCluster = async ({ config, directory, logger, topicDefaults, opened }:
         settings: METADATA_LOG_SETTINGS,
         raft: raftSettings('sync'),
         voters,
-        listener,
+        listener: {
+          ...listener,
+          dropped(state) {
+            // Whoever supervises this process sees it; nothing that the cluster decides would reach this node any more.
+            if (state === 'failed') failed("a write or sync of the metadata's log failed");
+          },
+        },
         snapshots,
         isAwake: true,
       });
@@ -268,12 +280,7 @@ const joinCluster = async ({ config, directory, logger, topicDefaults, opened }:
     removePeer: peer => replication.removePeer(peer),
     leadership: place => late.broker?.leadership(place) ?? null,
     transferLeader: (place, to) => Promise.resolve(late.broker?.transferLeader(place, to) ?? false),
-    failed(detail) {
-      logger.fatal({}, detail);
-      queueMicrotask(() => {
-        throw new Error(detail);
-      });
-    },
+    failed,
   });
   late.metadata = metadata;
   opened.push(() => metadata.close());
