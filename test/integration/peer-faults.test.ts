@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CallPart_Kind } from '@sluice/protocol/peer';
-import { PEER_FRAME_BYTES_MAX, PEER_UNPROVEN_CONNECTIONS_MAX } from '../../server/base/limits.ts';
+import { PEER_CALL_BYTES_MAX, PEER_FRAME_BYTES_MAX, PEER_UNPROVEN_CONNECTIONS_MAX } from '../../server/base/limits.ts';
 import { SESSION_BYTES, type LaneName } from '../../server/io/real/peer-link/handshake.ts';
 import {
   encodeFrame,
@@ -336,7 +336,7 @@ describe('hostile peers', () => {
     ['a refusal of nothing', 'calls', [part({ call: 1, kind: REFUSED })]],
     ['a dropped answer', 'calls', [part({ call: 1, kind: DROPPED })]],
     ['a call of number 0', 'calls', [part({ call: 0, kind: REQUEST, total: 1, bytes: new Uint8Array(1) })]],
-    ['a request beyond the limit', 'calls', [part({ call: 1, kind: REQUEST, total: 18 * MIB, bytes: ten })]],
+    ['a request beyond the limit', 'calls', [part({ call: 1, kind: REQUEST, total: PEER_CALL_BYTES_MAX + 1, bytes: ten })]],
     ['more than the whole request', 'calls', [part({ call: 1, kind: REQUEST, total: 9, bytes: ten })]],
     [
       'a gap in a request',
