@@ -336,7 +336,11 @@ describe('hostile peers', () => {
     ['a refusal of nothing', 'calls', [part({ call: 1, kind: REFUSED })]],
     ['a dropped answer', 'calls', [part({ call: 1, kind: DROPPED })]],
     ['a call of number 0', 'calls', [part({ call: 0, kind: REQUEST, total: 1, bytes: new Uint8Array(1) })]],
-    ['a request beyond the limit', 'calls', [part({ call: 1, kind: REQUEST, total: PEER_CALL_BYTES_MAX + 1, bytes: ten })]],
+    [
+      'a request beyond the limit',
+      'calls',
+      [part({ call: 1, kind: REQUEST, total: PEER_CALL_BYTES_MAX + 1, bytes: ten })],
+    ],
     ['more than the whole request', 'calls', [part({ call: 1, kind: REQUEST, total: 9, bytes: ten })]],
     [
       'a gap in a request',
