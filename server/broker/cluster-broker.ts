@@ -49,10 +49,10 @@ import type {
 } from './broker.ts';
 import type { Partition } from './partition.ts';
 import { fetchFromLeaders } from './fetch-from-leaders.ts';
-import { LocalPartitions, notLeader } from './local-partitions.ts';
+import { LocalPartitions } from './local-partitions.ts';
 import { countPending, type PendingBytes } from './parked-answers.ts';
 import { hasMoved, PartitionRoutes, type Share } from './partition-routes.ts';
-import type { PartitionService } from './partition-service.ts';
+import { notLeader, type PartitionService, stopping } from './partition-service.ts';
 import { answerPeers } from './peer-answers.ts';
 import { Replicas } from './replicas.ts';
 import { TopicViews } from './topic-views.ts';
@@ -499,6 +499,3 @@ const unknownStanding = ({ partition, leader, replicas, epoch }: UnknownStanding
 
 const topicNotFound = (topic: string): { readonly ok: false; readonly problem: Problem<'TOPIC_NOT_FOUND'> } =>
   refused('TOPIC_NOT_FOUND', `there is no topic "${topic}"`, { topic });
-
-const stopping = (): { readonly ok: false; readonly problem: Problem<'SHUTTING_DOWN'> } =>
-  refused('SHUTTING_DOWN', 'the broker is stopping');

@@ -4,17 +4,15 @@
 // the request may wait, all are asked to wait, and the first to have something ends the waiting of the others.
 
 import { accepted } from '@sluice/protocol/errors';
-import type { TopicId } from '@sluice/protocol/ids';
 import { LEADER_WAIT_MS } from '../base/limits.ts';
 import type { Clock } from '../io/clock.ts';
-import type { FetchedPartition, FetchRequest, FetchResult } from './broker.ts';
-import { hasBatches, notLeader } from './local-partitions.ts';
+import type { FetchedPartition, FetchResult } from './broker.ts';
+import { hasBatches } from './local-partitions.ts';
 import { hasMoved, type PartitionRoutes, type Share } from './partition-routes.ts';
-
-type Request = Omit<FetchRequest, 'topic'> & { readonly topicId: TopicId };
+import { notLeader, type PartitionFetch } from './partition-service.ts';
 
 export const fetchFromLeaders = async (
-  request: Request,
+  request: PartitionFetch,
   routes: PartitionRoutes,
   clock: Clock,
 ): Promise<FetchResult> => {
@@ -36,7 +34,7 @@ export const fetchFromLeaders = async (
   }
 };
 
-const fetchShares = async (shares: readonly Share[], request: Request): Promise<FetchResult> => {
+const fetchShares = async (shares: readonly Share[], request: PartitionFetch): Promise<FetchResult> => {
   const only = shares[0];
   if (shares.length === 1 && only !== undefined) return only.service.fetch(request);
   const present = await fetchPresent(shares, request);
@@ -45,7 +43,7 @@ const fetchShares = async (shares: readonly Share[], request: Request): Promise<
 };
 
 /** What is there, in the order of the shares until the bytes are used up. */
-const fetchPresent = async (shares: readonly Share[], request: Request): Promise<FetchResult> => {
+const fetchPresent = async (shares: readonly Share[], request: PartitionFetch): Promise<FetchResult> => {
   const pieces: FetchedPartition[] = [];
   let bytesMax = request.bytesMax;
   for (const { service, indices } of shares) {
@@ -61,7 +59,7 @@ const fetchPresent = async (shares: readonly Share[], request: Request): Promise
 /** What comes first, over what was `present` before. */
 const fetchFirst = async (
   shares: readonly Share[],
-  request: Request,
+  request: PartitionFetch,
   present: readonly FetchedPartition[],
 ): Promise<FetchResult> => {
   const pieces = [...present];
@@ -88,7 +86,7 @@ const fetchFirst = async (
   return hasBatches(pieces) || refusal === null ? accepted(pieces) : refusal;
 };
 
-const of = ({ positions }: Request, indices: readonly number[]): Request['positions'] =>
+const of = ({ positions }: PartitionFetch, indices: readonly number[]): PartitionFetch['positions'] =>
   indices.map(index => positions[index]!);
 
 const place = (pieces: FetchedPartition[], indices: readonly number[], fetched: readonly FetchedPartition[]): void => {

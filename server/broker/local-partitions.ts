@@ -1,7 +1,7 @@
 // The partitions whose replicas are on this node, as far as they lead.
 
-import { accepted, type Problem, refused, type Result } from '@sluice/protocol/errors';
-import type { Offset, TopicId } from '@sluice/protocol/ids';
+import { accepted, type Result } from '@sluice/protocol/errors';
+import type { Offset } from '@sluice/protocol/ids';
 import type { Clock } from '../io/clock.ts';
 import type {
   DeletedRecords,
@@ -13,32 +13,24 @@ import type {
 } from './broker.ts';
 import type { ProduceResult } from './parked-answers.ts';
 import type { Partition } from './partition.ts';
-import type {
-  PartitionDeletion,
-  PartitionFetch,
-  PartitionOffsetsQuery,
-  PartitionProduce,
-  PartitionService,
-  PartitionStanding,
-  PartitionStandings,
+import {
+  notLeader,
+  type PartitionDeletion,
+  type PartitionFetch,
+  type PartitionOffsetsQuery,
+  type PartitionProduce,
+  type PartitionService,
+  type PartitionStanding,
+  type PartitionStandings,
 } from './partition-service.ts';
-
-/** The replicas of this node. */
-export interface Replicas {
-  find(topicId: TopicId, partition: number): Partition | undefined;
-}
-
-type NotLeader = { readonly ok: false; readonly problem: Problem<'NOT_LEADER'> };
-
-export const notLeader = (partition: number): NotLeader =>
-  refused('NOT_LEADER', `no broker is known to lead partition ${partition} now`, { partition });
+import type { Replicas } from './replicas.ts';
 
 export class LocalPartitions implements PartitionService {
-  readonly #replicas: Replicas;
+  readonly #replicas: Pick<Replicas, 'find'>;
   readonly #clock: Clock;
   #isDraining = false;
 
-  constructor(replicas: Replicas, clock: Clock) {
+  constructor(replicas: Pick<Replicas, 'find'>, clock: Clock) {
     this.#replicas = replicas;
     this.#clock = clock;
   }

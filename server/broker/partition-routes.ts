@@ -3,16 +3,16 @@
 // Leadership moves while requests are under way: who is asked and does not lead has done nothing, so the question is put again to whoever
 // leads by then. What is written waits in a line for each partition (waiting-line.ts), so that a producer's requests stay in their order.
 
-import { type Problem, type Result, refused } from '@sluice/protocol/errors';
+import type { Problem, Result } from '@sluice/protocol/errors';
 import type { NodeId, TopicId } from '@sluice/protocol/ids';
 import { ROUTE_RETRY_MS } from '../base/limits.ts';
 import type { Clock, Timer } from '../io/clock.ts';
 import type { PeerLinks } from '../io/peer-link.ts';
 import { groupKey, type GroupName } from '../replication/group-name.ts';
 import type { Replication } from '../replication/replication.ts';
-import { type LocalPartitions, notLeader } from './local-partitions.ts';
-import type { Partition } from './partition.ts';
-import type { PartitionService } from './partition-service.ts';
+import type { LocalPartitions } from './local-partitions.ts';
+import type { Replicas } from './replicas.ts';
+import { notLeader, type PartitionService, stopping } from './partition-service.ts';
 import { RemotePartitions } from './remote-partitions.ts';
 import { type Place, WaitingLine } from './waiting-line.ts';
 
@@ -22,7 +22,7 @@ export interface PartitionRoutesOptions {
   /** Null: there are no other nodes. */
   readonly links: PeerLinks | null;
   readonly replication: Pick<Replication, 'leaderOf' | 'onLeaderChange'>;
-  readonly replicas: { find(topicId: TopicId, partition: number): Partition | undefined };
+  readonly replicas: Pick<Replicas, 'find'>;
   readonly local: LocalPartitions;
 }
 
@@ -220,6 +220,3 @@ export class PartitionRoutes {
     for (const line of this.#lines.values()) line.wakeAll();
   }
 }
-
-const stopping = (): { readonly ok: false; readonly problem: Problem<'SHUTTING_DOWN'> } =>
-  refused('SHUTTING_DOWN', 'the broker is stopping');

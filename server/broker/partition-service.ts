@@ -4,36 +4,26 @@
 // Partitions are named by the topic's id, so that a name that was given to another topic meanwhile is no mistake. A node that does not
 // lead answers NOT_LEADER, with nothing done, and never asks a third one.
 
-import type { Result } from '@sluice/protocol/errors';
+import { type Problem, refused, type Result } from '@sluice/protocol/errors';
 import type { LeaderEpoch, NodeId, Offset, TopicId } from '@sluice/protocol/ids';
 import type {
-  Acks,
   DeletedRecords,
   DeleteRecordsCode,
-  FetchPosition,
+  FetchRequest,
   FetchResult,
-  Isolation,
   ListOffsetsCode,
   OffsetQuery,
   PartitionOffsets,
+  ProduceRequest,
 } from './broker.ts';
 import type { ProduceResult } from './parked-answers.ts';
 
-export interface PartitionProduce {
+export interface PartitionProduce extends Omit<ProduceRequest, 'topic'> {
   readonly topicId: TopicId;
-  readonly partition: number;
-  readonly batches: Uint8Array;
-  readonly acks: Acks;
-  readonly timeoutMs: number;
 }
 
-export interface PartitionFetch {
+export interface PartitionFetch extends Omit<FetchRequest, 'topic'> {
   readonly topicId: TopicId;
-  readonly positions: readonly FetchPosition[];
-  readonly bytesMax: number;
-  readonly isolation: Isolation;
-  readonly waitMs: number;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface PartitionOffsetsQuery {
@@ -70,3 +60,11 @@ export interface PartitionService {
   standings(request: PartitionStandings): Promise<Result<readonly PartitionStanding[], ListOffsetsCode>>;
   deleteRecords(request: PartitionDeletion): Promise<Result<DeletedRecords, DeleteRecordsCode>>;
 }
+
+type Refusal<C extends 'NOT_LEADER' | 'SHUTTING_DOWN'> = { readonly ok: false; readonly problem: Problem<C> };
+
+/** Nothing was done. */
+export const notLeader = (partition: number): Refusal<'NOT_LEADER'> =>
+  refused('NOT_LEADER', `no broker is known to lead partition ${partition} now`, { partition });
+
+export const stopping = (): Refusal<'SHUTTING_DOWN'> => refused('SHUTTING_DOWN', 'the broker is stopping');

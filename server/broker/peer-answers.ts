@@ -78,7 +78,6 @@ const fetched = (result: FetchResult, { positions }: PartitionFetch): Uint8Array
 type Head = Readonly<Record<string, unknown>>;
 
 const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
-const isIndex = (value: unknown): value is number => isCount(value);
 
 const topicOf = (head: Head): PartitionStandings['topicId'] | null => {
   const { topicId } = head;
@@ -88,7 +87,7 @@ const topicOf = (head: Head): PartitionStandings['topicId'] | null => {
 const produceOf = (head: Head, batches: Uint8Array): PartitionProduce | null => {
   const topicId = topicOf(head);
   const { partition, acks, timeoutMs } = head;
-  if (topicId === null || !isIndex(partition) || !isCount(timeoutMs)) return null;
+  if (topicId === null || !isCount(partition) || !isCount(timeoutMs)) return null;
   if (acks !== 'all' && acks !== 'leader' && acks !== 'none') return null;
   return { topicId, partition, acks, timeoutMs, batches };
 };
@@ -99,14 +98,14 @@ const fetchOf = (head: Head, signal: AbortSignal): PartitionFetch | null => {
   if (topicId === null || !Array.isArray(positions) || !isCount(bytesMax) || !isCount(waitMs)) return null;
   if (bytesMax > READ_BYTES_MAX || (isolation !== 'read_uncommitted' && isolation !== 'read_committed')) return null;
   const isPosition = (position: unknown): boolean =>
-    isObject(position) && isIndex(position['partition']) && isOffset(position['offset'] as number);
+    isObject(position) && isCount(position['partition']) && isOffset(position['offset'] as number);
   if (!positions.every(isPosition)) return null;
   return { topicId, positions: positions as PartitionFetch['positions'], bytesMax, isolation, waitMs, signal };
 };
 
 const partitionsOf = (head: Head): readonly number[] | null => {
   const { partitions } = head;
-  return Array.isArray(partitions) && partitions.every(isIndex) ? partitions : null;
+  return Array.isArray(partitions) && partitions.every(isCount) ? partitions : null;
 };
 
 const standingsOf = (head: Head): PartitionStandings | null => {
@@ -130,6 +129,6 @@ const offsetsOf = (head: Head): PartitionOffsetsQuery | null => {
 const deletionOf = (head: Head): PartitionDeletion | null => {
   const topicId = topicOf(head);
   const { partition, beforeOffset } = head;
-  if (topicId === null || !isIndex(partition) || !isOffset(beforeOffset as number)) return null;
+  if (topicId === null || !isCount(partition) || !isOffset(beforeOffset as number)) return null;
   return { topicId, partition, beforeOffset: beforeOffset as PartitionDeletion['beforeOffset'] };
 };

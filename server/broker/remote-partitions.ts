@@ -16,18 +16,18 @@ import type {
   ListOffsetsCode,
   PartitionOffsets,
 } from './broker.ts';
-import { notLeader } from './local-partitions.ts';
 import type { ProduceResult } from './parked-answers.ts';
 import { PEER_KIND } from './peer-kinds.ts';
 import { type FetchedHead, isObject, joined, type Message, split } from './peer-message.ts';
-import type {
-  PartitionDeletion,
-  PartitionFetch,
-  PartitionOffsetsQuery,
-  PartitionProduce,
-  PartitionService,
-  PartitionStanding,
-  PartitionStandings,
+import {
+  notLeader,
+  type PartitionDeletion,
+  type PartitionFetch,
+  type PartitionOffsetsQuery,
+  type PartitionProduce,
+  type PartitionService,
+  type PartitionStanding,
+  type PartitionStandings,
 } from './partition-service.ts';
 
 type Unanswered = 'not-sent' | 'unknown' | 'garbage';
