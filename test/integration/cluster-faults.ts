@@ -136,7 +136,8 @@ const fillDisk: Fault = async havoc => {
   } finally {
     closeSync(file);
   }
-  return async () => rmSync(ballast);
+  // Of two at a time the first one to be undone has taken it away.
+  return async () => rmSync(ballast, { force: true });
 };
 
 const faults: readonly (readonly [weight: number, fault: Fault])[] = [
