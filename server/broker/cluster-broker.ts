@@ -86,6 +86,8 @@ export class ClusterBroker implements Broker {
   readonly #routes: PartitionRoutes;
   readonly #metadataListeners = new Set<() => void>();
   #phase: 'recovering' | 'running' | 'draining' = 'recovering';
+  /** Until then new topics are placed without this node. Of one that is alone it goes without saying. */
+  #isKnownReady: boolean;
   #retentionTimer: Timer | null = null;
   #isTelling = false;
 
@@ -93,6 +95,7 @@ export class ClusterBroker implements Broker {
     const { clock, directory, metadata, replication, requests, topicDefaults } = options;
     this.#options = options;
     this.#nodeId = directory.identity.nodeId as NodeId;
+    this.#isKnownReady = options.links === null;
     this.#topics = new TopicViews(() => metadata.image(), topicDefaults);
     this.#replicas = new Replicas({
       ...options,
@@ -125,7 +128,9 @@ export class ClusterBroker implements Broker {
     await this.#loneReplicasServe();
     this.#phase = 'running';
     // The controller hears of it, whenever there is one.
-    void metadata.setReady(true);
+    void metadata.setReady(true).then(() => {
+      this.#isKnownReady = true;
+    });
     this.#scheduleRetention();
   }
 
@@ -384,6 +389,7 @@ export class ClusterBroker implements Broker {
     if (this.#phase === 'draining') return ['the broker is stopping'];
     const missing: string[] = [];
     if (this.#options.metadata.controller() === null) missing.push('no controller is known');
+    else if (!this.#isKnownReady) missing.push('the controller has not heard yet that this node is ready');
     for (const { topic, partition, log } of this.#replicas.partitions()) {
       if (log.state === 'failed') missing.push(`${topic}-${partition} takes no records: ${log.fault?.message ?? ''}`);
     }
