@@ -61,7 +61,8 @@ const areas: readonly Area[] = [
   },
   {
     at: 'server/storage',
-    may: ['server/base', 'proto/record', 'proto/ids.ts', 'server/io'],
+    // What a log's batches say of their producers is derived from it as its indexes are, and is cut with them.
+    may: ['server/base', 'proto/record', 'proto/ids.ts', 'server/io', 'server/state/producers'],
     because: 'one partition on disk knows neither peers nor clients, and the disk only as an interface',
   },
   { at: 'server/raft', may: ['server/base', 'proto/ids.ts', 'proto/record'], because: pureReason },
@@ -70,6 +71,7 @@ const areas: readonly Area[] = [
     may: ['server/base', 'proto/ids.ts', 'proto/errors.ts', 'proto/record', 'proto/cluster.ts'],
     because: pureReason,
   },
+  { at: 'server/state/producers', may: ['server/base', 'proto/ids.ts', 'proto/record'], because: pureReason },
   {
     at: 'server/replication',
     may: [...proto, 'server/base', 'server/io', 'server/storage', 'server/raft'],

@@ -17,6 +17,7 @@ import { parseSegmentFileName } from '../../server/storage/segment-name.ts';
 import { TimeIndex } from '../../server/storage/time-index.ts';
 import { StillDisk } from '../storage/still-disk.ts';
 import type { Decoder } from './decoder-run.ts';
+import { producerDecoders } from './producer-snapshots.ts';
 
 const KEY = 'k/0';
 const INDEXED_MAX = 100_000;
@@ -220,4 +221,5 @@ export const storedDecoders: readonly Decoder[] = [
     sound: [Buffer.from('00000000000000000042.log'), Buffer.from('00009007199254740991.timeindex')],
     decode: bytes => parseSegmentFileName(textOf(bytes)),
   },
+  ...producerDecoders,
 ];
