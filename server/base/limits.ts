@@ -35,6 +35,9 @@ export const OUTGOING_PIECES_FREE = 512;
 /** More than this part of what is free does not wait for one client. */
 export const OUTGOING_CLIENT_SHARE = 64;
 
+/** Epochs that sync points name and the checkpoint of a log lacks: a few dozen bytes each in every sync point of that log. */
+export const EPOCHS_BEHIND_MAX = 8;
+
 /** One gathered write: writev takes at most IOV_MAX (1,024) buffers; 8 MiB keeps the time to the next sync short. */
 export const GATHER_BUFFERS_MAX = 1_024;
 export const GATHER_BYTES_MAX = 8 * MIB;

@@ -14,7 +14,7 @@ import type { Clock, Timer } from '../io/clock.ts';
 import { DiskFault } from '../io/disk.ts';
 import { METADATA_TOPIC } from '../coordinator/metadata-log.ts';
 import { groupKey, type GroupName } from '../replication/group-name.ts';
-import { openGroupLog } from '../replication/open-group-log.ts';
+import { foundGroupLogs, openGroupLog } from '../replication/open-group-log.ts';
 import type { StoreRecords } from '../replication/replica-records.ts';
 import type { Replication } from '../replication/replication.ts';
 import type { ClusterImage, ClusterTopic, DeletedTopic } from '../state/cluster/image.ts';
@@ -56,6 +56,12 @@ interface Open {
   /** As of which it has its settings. */
   topic: ClusterTopic;
 }
+
+const nameOf = ({ name, topicId }: ClusterTopic, partition: number): PartitionName => ({
+  topic: name,
+  topicId,
+  partition,
+});
 
 export class Replicas {
   readonly #options: ReplicasOptions;
@@ -137,6 +143,7 @@ export class Replicas {
         else this.#changeSettings(open, topic);
       }
     }
+    await this.#found(missing);
     let isDone = true;
     const waiting = missing.values();
     const worker = async (): Promise<void> => {
@@ -148,6 +155,19 @@ export class Replicas {
     await Promise.all(Array.from({ length: OPEN_AT_ONCE }, worker));
     for (const { topic, partition } of missing) this.find(topic.topicId, partition)?.begin();
     return isDone;
+  }
+
+  /** A topic of thousands of partitions begins with one flush of the store. */
+  async #found(missing: readonly Wanted[]): Promise<void> {
+    const { directory, records, logger } = this.#options;
+    const groups = missing.map(({ topic, partition, voters }) => ({ name: nameOf(topic, partition), voters }));
+    try {
+      await foundGroupLogs({ directory, records }, groups);
+    } catch (cause) {
+      if (!(cause instanceof DiskFault)) throw cause;
+      // Each is tried again where it is opened.
+      logger.warn({ fault: cause.message }, 'the first records of new replicas could not be written at once');
+    }
   }
 
   #isHere({ nodeId, directoryId }: Replica): boolean {
@@ -163,7 +183,7 @@ export class Replicas {
   async #openOne({ topic, partition: number, voters }: Wanted): Promise<boolean> {
     const { clock, pending, replication, records, directory, topicDefaults, logger, changed } = this.#options;
     const settings = topicSettings(topic.config, topicDefaults);
-    const name: PartitionName = { topic: topic.name, topicId: topic.topicId, partition: number };
+    const name = nameOf(topic, number);
     const served = { topic: topic.name, partition: number, nodeId: this.#nodeId, clock, pending };
     const partition = new Partition({ ...served, changed: () => changed(name) }, settings);
     try {

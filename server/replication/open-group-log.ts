@@ -5,7 +5,7 @@
 
 import type { RaftSettings } from '../raft/replica.ts';
 import { replicaId } from '../raft/replica-id.ts';
-import { configurationOf } from '../raft/configuration.ts';
+import { type Configuration, configurationOf } from '../raft/configuration.ts';
 import type { DataDirectory, PartitionName } from '../storage/data-directory.ts';
 import type { LogSettings } from '../storage/log-settings.ts';
 import type { PartitionLog } from '../storage/partition-log.ts';
@@ -35,6 +35,24 @@ export interface GroupLogRequest {
   readonly opened?: (opened: OpenedGroupLog) => void;
 }
 
+/** The first records of all those that are new, which then share one flush. Opening one makes what is missing by itself. */
+export const foundGroupLogs = async (
+  { directory, records }: Pick<GroupLogRequest, 'directory' | 'records'>,
+  groups: readonly Pick<GroupLogRequest, 'name' | 'voters'>[],
+): Promise<void> => {
+  let isAny = false;
+  for (const { name, voters } of groups) {
+    if (records.has(name) || (await directory.holds(name))) continue;
+    records.found(name, votersOnly(voters));
+    directory.announce(name);
+    isAny = true;
+  }
+  if (isAny) await records.flush();
+};
+
+const votersOnly = (voters: GroupLogRequest['voters']): Configuration =>
+  configurationOf(voters.map(voter => replicaId(voter.nodeId, voter.directoryId)));
+
 export interface OpenedGroupLog {
   readonly log: PartitionLog;
   readonly group: ReplicatedLog;
@@ -43,7 +61,7 @@ export interface OpenedGroupLog {
 /** Rejects with a DiskFault when the disk fails. */
 export const openGroupLog = async (request: GroupLogRequest): Promise<OpenedGroupLog> => {
   const { directory, replication, records, name, listener, raft } = request;
-  const configuration = configurationOf(request.voters.map(voter => replicaId(voter.nodeId, voter.directoryId)));
+  const configuration = votersOnly(request.voters);
   if (!records.has(name) && !(await directory.holds(name))) {
     records.found(name, configuration);
     await records.flush();

@@ -24,7 +24,8 @@ import { DiskReserve } from './disk-reserve.ts';
 import { FilePool } from './file-pool.ts';
 import { IndexCache } from './index-cache.ts';
 import type { LogContext } from './log-context.ts';
-import { finishInstall, PARTITION_METADATA } from './log-install.ts';
+import { DirectorySync } from './directory-sync.ts';
+import { finishInstall, freshFolder, PARTITION_METADATA } from './log-install.ts';
 import { LogMarks } from './log-marks.ts';
 import type { LogSettings } from './log-settings.ts';
 import { NodeStore } from './node-store.ts';
@@ -97,16 +98,28 @@ export class DataDirectory {
   /** For what has to be written on a full disk. */
   readonly reserve: DiskReserve;
   readonly #lock: DirectoryLock;
+  /** Folders as of the start, and those that something was done with since: about these the disk is asked. */
+  readonly #listed: ReadonlySet<string>;
+  readonly #changed = new Set<string>();
+  readonly #names: DirectorySync;
 
   private constructor(
     root: string,
-    parts: { identity: DirectoryIdentity; context: LogContext; reserve: DiskReserve; lock: DirectoryLock },
+    parts: {
+      identity: DirectoryIdentity;
+      context: LogContext;
+      reserve: DiskReserve;
+      lock: DirectoryLock;
+      listed: ReadonlySet<string>;
+    },
   ) {
     this.path = root;
     this.identity = parts.identity;
     this.context = parts.context;
     this.reserve = parts.reserve;
     this.#lock = parts.lock;
+    this.#listed = parts.listed;
+    this.#names = new DirectorySync(parts.context.disk, root);
   }
 
   /** Locks the directory, checks that it is this node's and of this format, and opens the store. Throws StartRefusal. */
@@ -152,7 +165,9 @@ export class DataDirectory {
         onSync,
       };
       await reserve.hold();
-      return new DataDirectory(request.path, { identity, context, reserve, lock });
+      const entries = await disk.list(request.path);
+      const listed = new Set(entries.filter(entry => entry.isDirectory).map(entry => entry.name));
+      return new DataDirectory(request.path, { identity, context, reserve, lock, listed });
     } catch (fault) {
       await lock?.release();
       throw refuse(request, fault);
@@ -165,7 +180,7 @@ export class DataDirectory {
 
   /**
    * Opens the partition's log. A partition that the store has never heard of and that has no folder is new (its creation may have
-   * been interrupted): its folder and its first mark are made durable before this returns. A folder without its marks, or marks
+   * been interrupted): its folder is made durable before this returns. A folder without its marks, or marks
    * without their folder, are never new: what is there is opened, and the replica is faulty from then on.
    */
   async openLog(name: PartitionName, settings: LogSettings, listener: LogListener): Promise<PartitionLog> {
@@ -173,13 +188,21 @@ export class DataDirectory {
     const directory = this.#directory(name);
     const key = storeKey(name);
     const marks = new LogMarks(store, key);
-    await finishInstall({ context: this.context, directory, key, marks });
-    const exists = await disk.exists(directory);
+    const isFirst = !this.#isChanged(name);
+    // A snapshot that was being built has a folder, and one that was decided on a mark.
+    const mayInstall =
+      !isFirst || marks.install() !== null || this.#listed.has(path.basename(freshFolder({ directory, key })));
+    if (mayInstall) await finishInstall({ context: this.context, directory, key, marks });
+    const exists = mayInstall ? await disk.exists(directory) : await this.#exists(name);
+    this.#changed.add(path.basename(directory));
+    let isNew = false;
     const point = marks.syncPoint();
     if (point !== null) marks.setBorn(false);
     if (point === null) {
-      if (!exists || marks.isBorn()) await this.#create(name, marks);
-      else {
+      if (!exists || marks.isBorn()) {
+        isNew = !exists;
+        await this.#create(name, marks);
+      } else {
         logger.error({ directory }, 'the store has no mark of this partition: every batch is checked');
         marks.setFault({ reason: 'record-missing', claims: ORIGIN });
       }
@@ -189,14 +212,30 @@ export class DataDirectory {
       await marks.flush();
       await disk.makeDirectory(directory);
     }
-    await this.#checkMetadata(name, directory);
-    return PartitionLog.open({ context: this.context, directory, key, settings, listener });
+    if (!isNew) await this.#checkMetadata(name, directory);
+    const found = { isNew, isInstalled: true };
+    return PartitionLog.open({ context: this.context, directory, key, settings, listener, found });
+  }
+
+  #isChanged(name: PartitionName): boolean {
+    return this.#changed.has(path.basename(this.#directory(name)));
+  }
+
+  /** One listing at the start answers for thousands of partitions. */
+  async #exists(name: PartitionName): Promise<boolean> {
+    const directory = this.#directory(name);
+    return this.#isChanged(name) ? this.context.disk.exists(directory) : this.#listed.has(path.basename(directory));
   }
 
   /** Whether anything of the partition is here, in its folder or in the store. */
   async holds(name: PartitionName): Promise<boolean> {
-    const { disk, store } = this.context;
-    return new LogMarks(store, storeKey(name)).syncPoint() !== null || (await disk.exists(this.#directory(name)));
+    const { store } = this.context;
+    return new LogMarks(store, storeKey(name)).syncPoint() !== null || (await this.#exists(name));
+  }
+
+  /** To be flushed before it is opened: a partition that nothing is here of is going to be made. Thousands may share the flush. */
+  announce(name: PartitionName): void {
+    new LogMarks(this.context.store, storeKey(name)).setBorn(true);
   }
 
   /** Once more where a crash interrupted it. The mark of the birth tells that from a folder whose marks are lost. */
@@ -209,7 +248,7 @@ export class DataDirectory {
     }
     await disk.makeDirectory(directory);
     await replaceSmallFile(disk, path.join(directory, PARTITION_METADATA), metadataText(name.topicId));
-    await disk.syncDirectory(this.path);
+    await this.#names.sync();
     const start: Offset = offset(0);
     marks.setSyncPoint(
       {
@@ -223,12 +262,13 @@ export class DataDirectory {
         latestOffset: -1,
         firstTimestamp: -1,
         epochsCrc: -1,
+        epochsBehind: [],
       },
       0,
     );
     marks.setClean(true);
+    // Durable with the sync point, which is flushed before the first byte of the log: until then it would be made once more.
     marks.setBorn(false);
-    await marks.flush();
   }
 
   async #checkMetadata(name: PartitionName, directory: string): Promise<void> {
@@ -251,6 +291,7 @@ export class DataDirectory {
     const { disk, store } = this.context;
     const directory = this.#directory(name);
     new LogMarks(store, storeKey(name)).removeAll();
+    this.#changed.add(path.basename(directory));
     if (!(await disk.exists(directory))) return;
     if ((await readSmallFile(disk, path.join(directory, PARTITION_METADATA))) !== metadataText(name.topicId)) return;
     await disk.rename(directory, this.#retiredDirectory(name));

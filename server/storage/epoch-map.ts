@@ -125,6 +125,11 @@ export class EpochMap {
     this.#starts = [];
   }
 
+  /** The starts of later epochs. */
+  startsBehind(epoch: number): readonly EpochStart[] {
+    return this.#starts.slice(this.#starts.findLastIndex(start => start.epoch <= epoch) + 1);
+  }
+
   /** The checkpoint of the log up to an epoch: what comes behind it may not be durable. */
   format(latest: number = this.latest): string {
     const entries = this.#starts.filter(start => start.epoch <= latest);

@@ -39,12 +39,15 @@ interface Folders {
   readonly replaced: string;
 }
 
-const foldersOf = ({ directory, key }: InstallRequest): Folders => {
+const foldersOf = ({ directory, key }: Pick<InstallRequest, 'directory' | 'key'>): Folders => {
   const parent = path.dirname(directory);
   // File names end at 255 bytes; the key tells apart what the cut makes alike.
   const stem = path.join(parent, `${path.basename(directory).slice(0, 180)}.${key.replaceAll('/', '-')}`);
   return { log: directory, fresh: `${stem}-install`, replaced: `${stem}-replaced` };
 };
+
+/** The new folder while it is built. */
+export const freshFolder = (place: Pick<InstallRequest, 'directory' | 'key'>): string => foldersOf(place).fresh;
 
 /** Puts an empty log with this base in the place of the present one. The caller has let go of its files. */
 export const installLog = async (
@@ -84,6 +87,7 @@ export const finishInstall = async (request: InstallRequest): Promise<void> => {
         latestOffset: -1,
         firstTimestamp: -1,
         epochsCrc: checkpointCrc(new EpochMap(install.base).format()),
+        epochsBehind: [],
       },
       0,
     );

@@ -10,7 +10,7 @@
 //   fault/KEY         it lost something that the files cannot tell any more, and what it had acknowledged
 
 import { isOffset, type LeaderEpoch, leaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
-import { ORIGIN, type Position } from '../base/position.ts';
+import { type EpochStart, ORIGIN, type Position } from '../base/position.ts';
 import { StartRefusal } from '../base/start-refusal.ts';
 import type { NodeStore, StoreValue } from './node-store.ts';
 
@@ -30,8 +30,10 @@ export interface SyncPoint {
   readonly latestTimestamp: number;
   readonly latestOffset: number;
   readonly firstTimestamp: number;
-  /** CRC-32C of the epoch checkpoint up to here; -1 where it is not known. */
+  /** CRC-32C of the epoch checkpoint as it would be up to here; -1 where it is not known. */
   readonly epochsCrc: number;
+  /** The last of these epochs, which the checkpoint on disk may lack. */
+  readonly epochsBehind: readonly EpochStart[];
 }
 
 export interface LogStartMark {
@@ -99,6 +101,15 @@ const positionIn = (value: StoreValue): Position => ({
   offset: offsetAt(value, 'offset'),
 });
 
+const startsIn = (value: unknown): readonly EpochStart[] => {
+  if (!Array.isArray(value)) throw refuseMark('epochsBehind');
+  return value.map((each: unknown) => {
+    if (typeof each !== 'object' || each === null) throw refuseMark('epochsBehind');
+    const start = each as StoreValue;
+    return { epoch: epochAt(start, 'epoch'), startOffset: offsetAt(start, 'startOffset') };
+  });
+};
+
 /** The marks as they stand in a store or in an image of one. */
 export class MarksView {
   readonly #values: Pick<NodeStore, 'get'>;
@@ -125,6 +136,7 @@ export class MarksView {
       firstTimestamp: numberAt(value, 'firstTimestamp'),
       // Points of earlier builds do not have it.
       epochsCrc: value['epochsCrc'] === undefined ? -1 : numberAt(value, 'epochsCrc'),
+      epochsBehind: startsIn(value['epochsBehind'] ?? []),
     };
   }
 

@@ -28,11 +28,12 @@ import {
   stampBatch,
 } from '@sluice/protocol/record';
 import { assert } from '../base/assert.ts';
-import { DISK_HEADROOM_BYTES, PENDING_LOG_BYTES_MAX } from '../base/limits.ts';
+import { DISK_HEADROOM_BYTES, EPOCHS_BEHIND_MAX, PENDING_LOG_BYTES_MAX } from '../base/limits.ts';
 import {
   comparePositions,
   type DurableNotice,
   earlier,
+  type EpochStart,
   later,
   ORIGIN,
   type Position,
@@ -57,7 +58,14 @@ import {
   type ReadLimits,
   type ReadOutcome,
 } from './log-reader.ts';
-import { checkpointCrc, EPOCH_CHECKPOINT, type RecoveredLog, recoverLog } from './recovery.ts';
+import {
+  type Checkpoint,
+  checkpointCrc,
+  EPOCH_CHECKPOINT,
+  NO_CHECKPOINT,
+  type RecoveredLog,
+  recoverLog,
+} from './recovery.ts';
 import { Segment } from './segment.ts';
 import {
   createSegmentFiles,
@@ -93,6 +101,13 @@ export interface OpenLogRequest {
   readonly key: string;
   readonly settings: LogSettings;
   readonly listener: LogListener;
+  /** What the data directory has seen to. Without it: nothing. */
+  readonly found?: {
+    /** The folder was made for this log, durably, and has no segment. */
+    readonly isNew: boolean;
+    /** No install is under way. */
+    readonly isInstalled: boolean;
+  };
 }
 
 interface FoundAtOpen {
@@ -100,6 +115,23 @@ interface FoundAtOpen {
   readonly claims: Position;
   readonly isRecovering: boolean;
 }
+
+/** The epochs up to one, as a sync point vouches for them. */
+interface VouchedEpochs {
+  readonly epoch: number;
+  readonly crc: number;
+  /** The last ones, which the checkpoint lacks; null where it is no copy, or lacks too many. */
+  readonly behind: readonly EpochStart[] | null;
+}
+
+const NO_STARTS: readonly EpochStart[] = [];
+
+const vouchedEpochs = (epochs: EpochMap, epoch: number, checkpoint: Checkpoint): VouchedEpochs => {
+  const crc = checkpointCrc(epochs.format(epoch));
+  if (checkpoint.epoch === -1) return { epoch, crc, behind: null };
+  const behind = epochs.startsBehind(checkpoint.epoch).filter(start => start.epoch <= epoch);
+  return { epoch, crc, behind: behind.length <= EPOCHS_BEHIND_MAX ? behind : null };
+};
 
 const FULL_RETRY_MS = 250;
 /** Index entries are handed to the files in pieces of about this size. */
@@ -131,8 +163,10 @@ export class PartitionLog {
   /** Written since the last sync point was handed to the store. */
   #unmarkedBytes = 0;
   #flushDue = false;
-  /** The epoch up to which the checkpoint on disk goes, and its CRC; -1 where it may differ from the epoch map. */
-  #checkpoint: { readonly epoch: number; readonly crc: number };
+  /** On disk; see #vouch for what it may lack. */
+  #checkpoint: Checkpoint;
+  /** What sync points say of the epochs up to the one that is durable; null where that is to be found out. */
+  #vouched: VouchedEpochs | null = null;
   /** From the call of `cut` or `install` until the files follow nothing may be appended: segments are behind the end. */
   #cutting = false;
   /** What recovery says of the replica, but for what is found later. */
@@ -153,7 +187,7 @@ export class PartitionLog {
     this.#tail = request.context.tailCache.newTail();
     this.#segments = recovered.segments;
     this.#epochs = recovered.epochs;
-    this.#checkpoint = { epoch: recovered.end.epoch, crc: checkpointCrc(recovered.epochs.format()) };
+    this.#checkpoint = recovered.checkpoint;
     this.#damage = recovered.damage;
     this.#generation = recovered.generation;
     this.#startOffset = recovered.startOffset;
@@ -183,12 +217,13 @@ export class PartitionLog {
   /** Reads the folder, judges it by the recovery table and makes its end durable. */
   static async open(request: OpenLogRequest): Promise<PartitionLog> {
     const { context, directory, key, settings } = request;
+    const { isNew = false, isInstalled = false } = request.found ?? {};
     const marks = new LogMarks(context.store, key);
-    await finishInstall({ context, directory, key, marks });
+    if (!isInstalled) await finishInstall({ context, directory, key, marks });
     const point = marks.syncPoint();
     const fault = marks.fault();
     const { indexIntervalBytes: indexInterval } = settings;
-    const recovered = await recoverLog({ context, directory, marks, indexInterval });
+    const recovered = await recoverLog({ context, directory, marks, indexInterval, isNew });
     const found = {
       claims: later(point === null ? ORIGIN : positionAt(point.leaderEpoch, point.endOffset), fault?.claims ?? ORIGIN),
       isRecovering: settings.flushMode === 'interval' && point !== null && !marks.isClean(),
@@ -479,8 +514,8 @@ export class PartitionLog {
     if (segment.exists) return;
     const previous = this.#segments[this.#segments.indexOf(segment) - 1];
     if (previous !== undefined && previous.exists && previous.indexes !== null) await this.#seal(previous);
-    // Before the first record even when it is empty: a checkpoint that is missing costs a scan of the whole log.
-    if (previous === undefined) await this.#writeCheckpoint();
+    // Before the first record: a checkpoint that is no copy costs a scan of the whole log.
+    if (previous === undefined && this.#vouch().behind === null) await this.#writeCheckpoint();
     await createSegmentFiles(this.#context, segment);
     await this.#context.disk.syncDirectory(this.directory);
     segment.exists = true;
@@ -491,9 +526,15 @@ export class PartitionLog {
     }
   }
 
-  /** Of what is durable. The log tells of its epochs itself, so that no append waits for the copy. */
-  async #saveCheckpoint(): Promise<void> {
-    if (this.#checkpoint.epoch === this.#durable.epoch) return;
+  /**
+   * Of what is durable. The log tells of its epochs itself, so that no append waits for the copy, and sync points name the last few: an
+   * election costs no file. `isWhole`: they are to be in the copy too.
+   */
+  async #saveCheckpoint(isWhole = false): Promise<void> {
+    const isSaved = isWhole
+      ? this.#checkpoint.isThere && this.#vouch().behind?.length === 0
+      : this.#vouch().behind !== null;
+    if (isSaved) return;
     const generation = this.#generation;
     try {
       await this.#writeCheckpoint();
@@ -514,7 +555,18 @@ export class PartitionLog {
     const { epoch } = this.#durable;
     const text = this.#epochs.format(epoch);
     await replaceSmallFile(this.#context.disk, path.join(this.directory, EPOCH_CHECKPOINT), text);
-    if (generation === this.#generation) this.#checkpoint = { epoch, crc: checkpointCrc(text) };
+    if (generation === this.#generation) this.#noteCheckpoint({ epoch, crc: checkpointCrc(text), isThere: true });
+  }
+
+  #noteCheckpoint(checkpoint: Checkpoint): void {
+    this.#checkpoint = checkpoint;
+    this.#vouched = null;
+  }
+
+  #vouch(): VouchedEpochs {
+    const { epoch } = this.#durable;
+    if (this.#vouched?.epoch !== epoch) this.#vouched = vouchedEpochs(this.#epochs, epoch, this.#checkpoint);
+    return this.#vouched;
   }
 
   async #seal(segment: Segment): Promise<void> {
@@ -569,7 +621,7 @@ export class PartitionLog {
         latestTimestamp: lastOffset < 0 ? -1 : timestamp,
         latestOffset: lastOffset,
         firstTimestamp: segment.firstTimestamp ?? -1,
-        epochsCrc: this.#epochsCrc(),
+        ...this.#epochsMark(),
       },
       logBytes,
     );
@@ -587,14 +639,14 @@ export class PartitionLog {
       latestTimestamp: -1,
       latestOffset: -1,
       firstTimestamp: -1,
-      epochsCrc: this.#epochsCrc(),
+      ...this.#epochsMark(),
     };
   }
 
-  /** Of the checkpoint as it should be: one that is behind is not taken for it. */
-  #epochsCrc(): number {
-    const { epoch, crc } = this.#checkpoint;
-    return epoch === this.#durable.epoch ? crc : checkpointCrc(this.#epochs.format(this.#durable.epoch));
+  /** One that is behind is not taken for what it should be. */
+  #epochsMark(): Pick<SyncPoint, 'epochsCrc' | 'epochsBehind'> {
+    const { crc, behind } = this.#vouch();
+    return { epochsCrc: crc, epochsBehind: behind ?? NO_STARTS };
   }
 
   /** Everything appended so far is written and synced when this returns. */
@@ -689,7 +741,7 @@ export class PartitionLog {
     this.#generation++;
     this.#queue.cut(to);
     this.#tail.cut(to);
-    if (this.#epochs.cut(to)) this.#checkpoint = { epoch: -1, crc: -1 };
+    if (this.#epochs.cut(to)) this.#noteCheckpoint(NO_CHECKPOINT);
     this.#damage.dropAbove(to.offset);
     this.#endOffset = to.offset;
     this.#durable = earlier(this.#durable, to);
@@ -821,7 +873,7 @@ export class PartitionLog {
           throw cause;
         }
         this.#durable = base;
-        this.#checkpoint = { epoch: base.epoch, crc: checkpointCrc(this.#epochs.format()) };
+        this.#noteCheckpoint({ epoch: base.epoch, crc: checkpointCrc(this.#epochs.format()), isThere: true });
         this.#unsyncedBytes = 0;
         this.#unsyncedRecords = 0;
         this.#unmarkedBytes = 0;
@@ -908,7 +960,7 @@ export class PartitionLog {
       if (comparePositions(base, this.#epochs.base) > 0) {
         this.#epochs.moveBase(base);
         const isSame = checkpointCrc(this.#epochs.format(this.#durable.epoch)) === this.#checkpoint.crc;
-        if (!isSame) this.#checkpoint = { epoch: -1, crc: -1 };
+        this.#noteCheckpoint(isSame ? this.#checkpoint : NO_CHECKPOINT);
       }
       const removed = this.#takeBelow(start);
       if (removed.length === 0) return;
@@ -983,7 +1035,7 @@ export class PartitionLog {
 
   async #finishIndexes(segment: Segment): Promise<void> {
     try {
-      await this.#saveCheckpoint();
+      await this.#saveCheckpoint(true);
       await writeIndexes(this.#context.files, segment, 1);
       await this.#context.files.use(segment.offsetIndexPath, file => file.sync());
       await this.#context.files.use(segment.timeIndexPath, file => file.sync());

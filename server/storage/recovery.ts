@@ -5,8 +5,8 @@
 // anything: the first thing that is no batch in its place ends the log, unless a valid batch follows further away than one
 // gathered write reaches.
 //
-// Epochs: the checkpoint is taken up to the sync point, whose CRC it must have; behind it the log tells of them itself, since
-// their starts stand in it.
+// Epochs: the checkpoint is taken up to the sync point, which names the last of them itself and has the CRC of all; behind it the
+// log tells of them, since their starts stand in it.
 //
 // What survives above the sync point is written again in place, the same bytes, and synced: a page that a failed sync left
 // marked clean is not on disk, and another sync alone would do nothing about it.
@@ -23,7 +23,7 @@ import {
   readLeaderEpoch,
 } from '@sluice/protocol/record';
 import { unreachable } from '../base/assert.ts';
-import { GATHER_BYTES_MAX } from '../base/limits.ts';
+import { EPOCHS_BEHIND_MAX, GATHER_BYTES_MAX } from '../base/limits.ts';
 import { type Position, positionAt } from '../base/position.ts';
 import { DiskFault, type DiskFile } from '../io/disk.ts';
 import { DamageMap } from './damage.ts';
@@ -86,6 +86,8 @@ export interface RecoverRequest {
   readonly directory: string;
   readonly marks: LogMarks;
   readonly indexInterval: number;
+  /** There is nothing in the folder. */
+  readonly isNew?: boolean;
 }
 
 export interface RecoveredLog {
@@ -95,10 +97,22 @@ export interface RecoveredLog {
   readonly end: Position;
   readonly generation: number;
   readonly epochs: EpochMap;
+  readonly checkpoint: Checkpoint;
   readonly damage: DamageMap;
   /** Bytes above the last good batch that were cut. */
   readonly cutBytes: number;
 }
+
+/** The copy of the epochs in their file. */
+export interface Checkpoint {
+  /** The last one in it; -1 where it may be no copy. */
+  readonly epoch: number;
+  readonly crc: number;
+  /** What is not there says as much as one without starts. */
+  readonly isThere: boolean;
+}
+
+export const NO_CHECKPOINT: Checkpoint = { epoch: -1, crc: -1, isThere: false };
 
 export const recoverLog = (request: RecoverRequest): Promise<RecoveredLog> => new Recovery(request).run();
 
@@ -112,6 +126,7 @@ class Recovery {
   /** Null in marks of earlier builds. */
   readonly #base: Position | null;
   #epochs = new EpochMap();
+  #checkpointText: string | null = null;
   #cutBytes = 0;
 
   constructor(request: RecoverRequest) {
@@ -129,8 +144,8 @@ class Recovery {
     const startOffset = this.#startOffset;
     // Names that a process made or removed and died before they were durable: what is listed now must still be there, and
     // nothing else, after a power loss. A removed segment would come back in place of the one that follows it.
-    await this.#context.disk.syncDirectory(directory);
-    const segments = await this.#listSegments();
+    if (this.#request.isNew !== true) await this.#context.disk.syncDirectory(directory);
+    const segments = this.#request.isNew === true ? [] : await this.#listSegments();
     await this.#removeBelow(segments);
     await this.#loadEpochs(segments);
     for (const [index, segment] of segments.entries()) {
@@ -153,13 +168,14 @@ class Recovery {
     // So is the start of an epoch that was acknowledged. An end of an earlier epoch would give the vote to who lacks it.
     const acknowledged = this.#point?.leaderEpoch ?? 0;
     if (acknowledged > this.#epochs.latest) this.#epochs.start(acknowledged, endOffset);
-    await this.#saveEpochs(segments);
+    const checkpoint = await this.#saveEpochs();
     return {
       segments,
       startOffset,
       end: { epoch: this.#epochs.latest, offset: endOffset },
       generation: (this.#point?.generation ?? 0) + 1,
       epochs: this.#epochs,
+      checkpoint,
       damage: this.#damage,
       cutBytes: this.#cutBytes,
     };
@@ -169,8 +185,9 @@ class Recovery {
     const { disk, logger } = this.#context;
     const { directory } = this.#request;
     const base = this.#base ?? positionAt(0, Math.min(segments[0]?.baseOffset ?? this.#startOffset, this.#startOffset));
-    const text = await readSmallFile(disk, path.join(directory, EPOCH_CHECKPOINT));
-    const epochs = knownEpochs(text, base, this.#point);
+    if (this.#request.isNew !== true)
+      this.#checkpointText = await readSmallFile(disk, path.join(directory, EPOCH_CHECKPOINT));
+    const epochs = knownEpochs(this.#checkpointText, base, this.#point);
     if (epochs !== null && this.#coversSealed(segments, epochs)) {
       this.#epochs = epochs;
       return;
@@ -203,14 +220,18 @@ class Recovery {
     return segments.every(segment => (this.#marks.sealed(segment.baseOffset)?.lastEpoch ?? 0) <= epochs.latest);
   }
 
-  async #saveEpochs(segments: readonly Segment[]): Promise<void> {
-    const { disk } = this.#context;
-    const file = path.join(this.#request.directory, EPOCH_CHECKPOINT);
-    const text = this.#epochs.format();
-    const present = await readSmallFile(disk, file);
-    // An empty one too, where there is a log: without it every start would scan all of it.
-    if (present === text || (present === null && !segments.some(segment => segment.exists))) return;
-    await replaceSmallFile(disk, file, text);
+  /** Not where the file has all but the last few, which the next sync point names. */
+  async #saveEpochs(): Promise<Checkpoint> {
+    const epochs = this.#epochs;
+    const present = this.#checkpointText;
+    const latest = present === null ? epochs.base.epoch : (EpochMap.parse(present, epochs.base)?.latest ?? -1);
+    const isCopy = present === null || present === epochs.format(latest);
+    if (isCopy && latest >= 0 && epochs.startsBehind(latest).length <= EPOCHS_BEHIND_MAX) {
+      return { epoch: latest, crc: checkpointCrc(epochs.format(latest)), isThere: present !== null };
+    }
+    const text = epochs.format();
+    await replaceSmallFile(this.#context.disk, path.join(this.#request.directory, EPOCH_CHECKPOINT), text);
+    return { epoch: epochs.latest, crc: checkpointCrc(text), isThere: true };
   }
 
   async #listSegments(): Promise<Segment[]> {
@@ -560,11 +581,18 @@ class Recovery {
   }
 }
 
-/** The checkpoint up to the sync point; null where it is not the one that the point knows. */
+/**
+ * What the checkpoint and the sync point say of the epochs up to there; null where that is not what the point knows. A checkpoint
+ * that is not there has no starts.
+ */
 export const knownEpochs = (text: string | null, base: Position, point: SyncPoint | null): EpochMap | null => {
-  const epochs = text === null ? null : EpochMap.parse(text, base);
-  if (epochs === null || point === null) return null;
+  if (point === null || (text === null && point.epochsCrc === -1)) return null;
+  const epochs = text === null ? new EpochMap(base) : EpochMap.parse(text, base);
+  if (epochs === null) return null;
   epochs.cut(positionAt(point.leaderEpoch, Number.MAX_SAFE_INTEGER));
+  for (const { epoch, startOffset } of point.epochsBehind) {
+    if (epochs.canStart(epoch, startOffset)) epochs.start(epoch, startOffset);
+  }
   const isKnown = point.epochsCrc === -1 || checkpointCrc(epochs.format()) === point.epochsCrc;
   return isKnown && epochs.latest >= point.leaderEpoch ? epochs : null;
 };

@@ -71,6 +71,7 @@ const soundStores = [
       latestOffset: 4,
       firstTimestamp: 1,
       epochsCrc: 3,
+      epochsBehind: [{ epoch: 2, startOffset: 4 }],
     },
     [`start/${KEY}`]: { offset: 3, base: { epoch: 1, offset: 2 } },
     [`install/${KEY}`]: { epoch: 3, offset: 9, generation: 4, isSwapped: true },

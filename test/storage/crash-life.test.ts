@@ -13,7 +13,7 @@ const SEEDS = isFull ? 8 : 2;
 /** Ends the life at the change, recovers (ended at its own change, where that is not 0), and judges what is left. */
 const endedAt = async (options: LifeOptions, life: number, opening: number, death: Death): Promise<void> => {
   const lived = await LogLife.start(options);
-  const isOver = await lived.cutShort(lived.script(), life, death);
+  const isOver = await lived.cutShort(() => lived.script(), life, death);
   if (isOver) throw new Error(`the life has no change ${life}`);
   try {
     await lived.recover(opening, death);

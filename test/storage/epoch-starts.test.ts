@@ -10,6 +10,7 @@ import {
   readLeaderEpoch,
   stampBatch,
 } from '@sluice/protocol/record';
+import { EPOCHS_BEHIND_MAX } from '../../server/base/limits.ts';
 import { positionAt } from '../../server/base/position.ts';
 import { usual } from '../simulation/disk.ts';
 import { baseOffsetsOf, epochsOf, makeBatch } from './batches.ts';
@@ -140,7 +141,47 @@ describe('an epoch start', () => {
     world.crash(0);
     const log = await world.open();
     expect(log.end).toEqual({ epoch: 3, offset: 1 });
+    await world.close();
     expect(Buffer.from(world.disk.durableContents(CHECKPOINT)).toString()).toBe('0\n1\n3 1\n');
+  });
+
+  test('costs no file: the sync point tells of the last few, and the checkpoint follows when they are too many', async () => {
+    const world = await LogWorld.start({ seed: 'few' });
+    await world.appendDurably();
+    const epochs = Array.from({ length: EPOCHS_BEHIND_MAX }, (_, at) => at + 1);
+    for (const epoch of epochs) {
+      world.beginEpoch(epoch);
+      await settled(world);
+      // The sync point is in the store, and the process dies.
+      await world.drive(world.context.store.flush());
+      world.crash(0);
+      const log = await world.open();
+      expect([log.end, log.condition]).toEqual([{ epoch, offset: 1 }, { kind: 'sound' }]);
+    }
+    expect(world.files()).not.toContain('leader-epoch-checkpoint');
+    expect(startsOf(world)).toEqual(epochs.map(epoch => [epoch, 1]));
+    // Nothing was read again from the log for want of a checkpoint.
+    expect(world.logged.filter(({ message }) => message.includes('checkpoint'))).toEqual([]);
+    world.beginEpoch(EPOCHS_BEHIND_MAX + 1);
+    await settled(world);
+    await world.scheduler.driveUntil(() => world.files().includes('leader-epoch-checkpoint'));
+    await world.close();
+    expect((await world.open()).leaderEpoch).toBe(EPOCHS_BEHIND_MAX + 1);
+    expect(world.logged.filter(({ message }) => message.includes('checkpoint'))).toEqual([]);
+  });
+
+  test('that only the sync point tells of and that is lost still counts as acknowledged', async () => {
+    const world = await LogWorld.start({ seed: 'claims' });
+    await world.appendDurably();
+    world.beginEpoch(3);
+    await settled(world);
+    await world.drive(world.context.store.flush());
+    world.crash(0);
+    const bytes = world.disk.contents(FIRST_LOG);
+    world.disk.plant(FIRST_LOG, bytes.subarray(0, bytes.length - START_BYTES));
+    const { condition } = await world.open();
+    expect(condition).toMatchObject({ kind: 'faulty', claims: { epoch: 3, offset: 1 } });
+    expect(startsOf(world)).toEqual([[3, 1]]);
   });
 
   test('that was not durable is gone, and its epoch may begin again', async () => {

@@ -114,7 +114,7 @@ export class LogLife {
   }
 
   /** Runs `work` until it is done or the given change of the disk, at which the world ends. Answers whether it came to its end. */
-  async cutShort(work: Promise<unknown>, change: number, death: Death): Promise<boolean> {
+  async cutShort(begin: () => Promise<unknown>, change: number, death: Death): Promise<boolean> {
     const { world } = this;
     const progress = { isDone: false, isDead: false };
     let changes = 0;
@@ -127,7 +127,7 @@ export class LogLife {
       return usual;
     };
     let failure: unknown = null;
-    work.then(
+    begin().then(
       () => (progress.isDone = true),
       (cause: unknown) => {
         failure = cause;
@@ -145,7 +145,7 @@ export class LogLife {
   /** Opens the log, ends that at the given change of the disk (0: does not), and opens it again; then everything must hold. */
   async recover(change: number, death: Death): Promise<void> {
     const { world } = this;
-    const isOpen = await this.cutShort(world.beginOpen(), change, death);
+    const isOpen = await this.cutShort(() => world.beginOpen(), change, death);
     if (!isOpen) await world.open();
     await this.#judge();
     const before = world.log.endOffset;

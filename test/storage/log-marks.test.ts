@@ -17,6 +17,7 @@ const point = {
   latestOffset: 4,
   firstTimestamp: 1,
   epochsCrc: 3,
+  epochsBehind: [{ epoch: 0, startOffset: 4 }],
 };
 
 const marksOf = (values: Readonly<Record<string, StoreValue>>): MarksView =>
