@@ -1,7 +1,6 @@
 // The partitions whose replicas are on this node, as far as they lead.
 
 import { accepted, type Result } from '@sluice/protocol/errors';
-import type { Offset } from '@sluice/protocol/ids';
 import type { Clock } from '../io/clock.ts';
 import type {
   DeletedRecords,
@@ -63,14 +62,10 @@ export class LocalPartitions implements PartitionService {
     let left = request.bytesMax;
     for (const [index, position] of request.positions.entries()) {
       const partition = partitions[index]!;
-      let batches: readonly Uint8Array[] = [];
-      let nextOffset: Offset = position.offset;
-      if (left > 0) {
-        const read = await partition.read(position.offset, left);
-        if (!read.ok) return read;
-        ({ batches, nextOffset } = read.value);
-        for (const batch of batches) left -= batch.length;
-      }
+      const read = await partition.read(position.offset, left);
+      if (!read.ok) return read;
+      const { batches, nextOffset } = read.value;
+      for (const batch of batches) left -= batch.length;
       pieces.push({
         partition: position.partition,
         batches,

@@ -340,6 +340,8 @@ export class Partition implements GroupListener {
       if (!this.mayRead) return this.#notLeader();
       const end = this.#highWatermark;
       if (from > end || from < this.log.startOffset) return this.#outOfRange(from);
+      // Also who wants nothing of it, since other partitions used its bytes up, is told where it stands by whoever leads.
+      if (bytesMax <= 0) return accepted({ batches: [], nextOffset: from });
       if (from === end || from < this.log.durableOffset) break;
       // Committed by others that are ahead of this disk.
       await this.group.durableTo(end);

@@ -219,10 +219,16 @@ test('a replica that leads nothing takes nothing and gives nothing', async () =>
   await world.drive(produce(leader, request({ count: 4 })));
   const followers = three.map(id => world.node(id).partition()).filter(partition => partition !== leader);
   await world.until(() => followers.every(partition => partition.highWatermark === 4));
-  for (const partition of followers) {
+  for (const id of three) {
+    const partition = world.node(id).partition();
+    if (partition === leader) continue;
     expect([partition.isServing, partition.mayRead]).toEqual([false, false]);
     expect(partition.produce(request())).toBeNull();
     expect(await partition.read(offset(0), 1_000)).toMatchObject({ problem: { code: 'NOT_LEADER' } });
+    // Nor does it say where it stands to a fetch that other partitions used up.
+    const positions = [{ partition: 0, offset: offset(0) }];
+    const used = { topicId: TOPIC_ID, positions, bytesMax: 0, isolation: 'read_uncommitted', waitMs: 0 } as const;
+    expect(await world.node(id).local.fetch(used)).toMatchObject({ problem: { code: 'NOT_LEADER' } });
     expect(await partition.offsets({ kind: 'none' })).toMatchObject({ problem: { code: 'NOT_LEADER' } });
     expect(await partition.deleteRecords(offset(2))).toMatchObject({ problem: { code: 'NOT_LEADER' } });
     expect(partition.transferTo(world.node(1).nodeId)).toBe(false);
