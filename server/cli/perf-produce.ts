@@ -72,7 +72,7 @@ const measure = async (context: ClientContext): Promise<number> => {
   const run: Run = {
     producer,
     settings,
-    payload: payloadPool(settings.recordBytes),
+    payload: payloadPool(settings.recordBytes, batchBytes),
     latencies: new LatencySample(Math.ceil(settings.records / settings.sampleEvery) + 1),
     failures: [],
     interrupted: terminal.interrupted,

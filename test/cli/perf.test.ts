@@ -143,9 +143,10 @@ describe('latencies', () => {
 
 describe('payload', () => {
   test('is printable, of the size asked for, and not the same twice', () => {
-    const values = payloadPool(40).map(value => Buffer.from(value).toString('latin1'));
+    const values = payloadPool(40, 16_384).map(value => Buffer.from(value).toString('latin1'));
     expect(values.every(value => /^[ -~]{40}$/.test(value))).toBe(true);
     expect(new Set(values).size).toBe(values.length);
-    expect(payloadPool(0)[0]).toHaveLength(0);
+    expect(values.length * 40).toBeGreaterThan(16_384);
+    expect(payloadPool(0, 1)[0]).toHaveLength(0);
   });
 });
