@@ -21,7 +21,11 @@ const startNode = (node: number): ChildProcess => {
     cluster,
   };
   const flags = Object.entries(settings).flatMap(([key, value]) => [`--${key}`, value]);
-  const child = spawn(process.execPath, [LAUNCHER, 'start', ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
+  // In a group of its own: the terminal's Ctrl-C reaches this process alone, and each broker is asked to stop once, whoever asks.
+  const child = spawn(process.execPath, [LAUNCHER, 'start', ...flags], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  });
   for (const [stream, target] of [
     [child.stdout, process.stdout],
     [child.stderr, process.stderr],
@@ -40,8 +44,8 @@ for (const [index, child] of children.entries()) {
     if (code !== 0) process.exitCode = 1;
   });
 }
-// A terminal sends Ctrl-C to the brokers too; a signal from elsewhere is passed on.
-process.on('SIGINT', () => {});
-process.on('SIGTERM', () => {
-  for (const child of children) child.kill('SIGTERM');
-});
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    for (const child of children) child.kill('SIGTERM');
+  });
+}
