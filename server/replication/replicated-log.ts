@@ -266,6 +266,8 @@ export class ReplicatedLog {
       return;
     }
     const { kind } = message;
+    // A log that begins to give something up says so when it has done so; a vote that came meanwhile would make a leader of it.
+    if (this.#log.state !== 'open') this.#lookAtLog();
     // Raft says again what is dropped here.
     if ((kind === 'append' || kind === 'snapshot') && this.#log.state !== 'open') return;
     if (kind === 'append' && message.batches.length > 0) {
@@ -418,8 +420,11 @@ export class ReplicatedLog {
   stored(life: number, version: number): void {
     if (life !== this.#life || this.#isClosed) return;
     this.#storedVersion = version;
+    if (this.#log.state !== 'open') this.#lookAtLog();
     this.#raft.stored(version);
-    if (this.#busy === 'store' && version >= this.#savedVersion) this.#resume();
+    // What waits was judged by a log that still took it: where that gives its end up meanwhile, it says so soon, and nothing of it counts.
+    const isVain = this.#orders.length > 0 && this.#log.state !== 'open';
+    if (this.#busy === 'store' && version >= this.#savedVersion && !isVain) this.#resume();
     this.#touch();
   }
 

@@ -72,6 +72,8 @@ export class BrokerNode {
   readonly #rate: number;
   life: BrokerLife | null = null;
   #lives = 0;
+  /** It was stopped for good: whoever wanted to start it again comes too late. */
+  #isRetired = false;
 
   constructor(cluster: BrokerCluster, nodeId: NodeId, random: SeededRandom) {
     this.#cluster = cluster;
@@ -134,7 +136,7 @@ export class BrokerNode {
   }
 
   start(): void {
-    if (this.life !== null) return;
+    if (this.life !== null || this.#isRetired) return;
     const life = this.#newLife();
     this.#cluster.trace(`${this.nodeId} starts, life ${life.number}`);
     this.#run(life).catch((fault: unknown) => {
@@ -263,7 +265,7 @@ export class BrokerNode {
   /** Logs that failed take nothing until the next start. */
   restartWhereFailed(): void {
     const { life } = this;
-    if (life === null) return;
+    if (life === null || this.#isRetired) return;
     const isFailed = life.running?.broker.notReady().some(reason => reason.includes('takes no records')) ?? false;
     if (isFailed || life.metadata?.log.state === 'failed') this.#restart(life);
   }
@@ -291,6 +293,7 @@ export class BrokerNode {
 
   /** As a clean stop, without a hand-over. */
   async stop(): Promise<void> {
+    this.#isRetired = true;
     const { directory, replication, metadata, broker } = this.running;
     const { links, metadata: group } = this.life!;
     await broker.close();
