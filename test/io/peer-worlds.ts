@@ -196,7 +196,7 @@ export class SimulatedWorld implements World {
     this.network = new SimulatedNetwork({
       scheduler: this.scheduler,
       random: this.random.fork('network'),
-      trace: line => this.trace.push(line),
+      trace: line => this.trace.push(`${this.scheduler.nowMs} ${line}`),
     });
   }
 

@@ -9,7 +9,7 @@ import type { Problem } from '@sluice/protocol/errors';
 import { isConfiguration } from '@sluice/protocol/record';
 import type { Acks, Broker, FetchedPartition } from '../../server/broker/broker.ts';
 import { LogHistory, type ReadRecord } from '../history/log-history.ts';
-import { makeBatch, recordsOf } from '../storage/batches.ts';
+import { makeBatch, recordsOf, valuesOf } from '../storage/batches.ts';
 import type { BrokerCluster } from './broker-cluster.ts';
 import type { BrokerNode } from './broker-node.ts';
 import { WALL_START_MS } from './clock.ts';
@@ -185,17 +185,11 @@ export class BrokerClients {
   /** True where it was acknowledged. */
   async produce(node: BrokerNode, { process, topic, partition, acks, count }: Produced): Promise<boolean> {
     const name = `r${this.#names++}`;
-    const batch = makeBatch({
-      count,
-      name,
-      valueBytes: VALUE_BYTES,
-      timestamp: WALL_START_MS + Math.floor(this.#cluster.scheduler.nowMs),
-    });
-    const sends = recordsOf(batch).map(({ value }) =>
-      topic.history.send(process, { partition: String(partition), value }),
-    );
+    const timestamp = WALL_START_MS + Math.floor(this.#cluster.scheduler.nowMs);
+    const plan = { count, name, valueBytes: VALUE_BYTES, timestamp };
+    const sends = valuesOf(plan).map(value => topic.history.send(process, { partition: String(partition), value }));
     const timeoutMs = this.#random.pick([500, 5_000, 5_000]);
-    const request = { topic: topic.name, partition, batches: batch, acks, timeoutMs };
+    const request = { topic: topic.name, partition, batches: makeBatch(plan), acks, timeoutMs };
     const answer = await this.ask(node, `${process} ${name} ${topic.name}/${partition} ${acks}`, broker =>
       broker.produce(request),
     );

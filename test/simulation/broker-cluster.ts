@@ -2,7 +2,6 @@
 // anything may go wrong; then everything is healed, and within a bounded time all nodes agree on the metadata, every partition is led, all
 // replicas hold the same, and every node gives every reader all that was acknowledged.
 
-import { createHash, type Hash } from 'node:crypto';
 import { nodeId, offset } from '@sluice/protocol/ids';
 import type { ReadRecord } from '../history/log-history.ts';
 import type { ClusterTopic } from '../../server/state/cluster/image.ts';
@@ -12,9 +11,8 @@ import { BrokerNode, type PartitionFolder } from './broker-node.ts';
 import { type BrokerClusterPlan, drawBrokerPlan } from './broker-plan.ts';
 import { isSameEntry, type LogEntry } from './group-truth.ts';
 import { SimulatedNetwork } from './network.ts';
-import { SeededRandom } from './random.ts';
-import { Scheduler } from './scheduler.ts';
-import { catchingAll, SimulationFailure, textOf } from './thrown.ts';
+import { SimulationRun } from './simulation-run.ts';
+import { SimulationFailure } from './thrown.ts';
 import { type Led, type TroubledNode, Troubles } from './troubles.ts';
 
 export interface BrokerClusterReport {
@@ -32,30 +30,20 @@ export interface BrokerClusterReport {
 
 /** From healing to agreement: elections, back-offs of links, restarts, sessions with the controller, requests that run out of time. */
 const CONVERGE_MS = 60_000;
-const LAST_TRACE_LINES = 60;
 
-type Failed = () => unknown;
-
-export class BrokerCluster {
-  readonly seed: string;
+export class BrokerCluster extends SimulationRun<BrokerClusterReport> {
   readonly plan: BrokerClusterPlan;
-  readonly scheduler: Scheduler;
   readonly network: SimulatedNetwork;
   readonly nodes: BrokerNode[] = [];
   readonly clients: BrokerClients;
-  readonly #hash: Hash = createHash('sha256');
-  readonly #lastLines: string[] = [];
   readonly #troubles: Troubles;
-  #failure: string | null = null;
   /** That were there when all nodes stopped. */
   #keptTopics: readonly string[] = [];
-  #events = 0;
 
   constructor(seed: string, wishes: Partial<BrokerClusterPlan> = {}) {
-    this.seed = seed;
-    const random = new SeededRandom(seed);
+    super(seed);
+    const { random } = this;
     this.plan = drawBrokerPlan(random.fork('plan'), wishes);
-    this.scheduler = new Scheduler(random.fork('order'));
     const trace = (line: string): void => this.trace(line);
     this.network = new SimulatedNetwork({ scheduler: this.scheduler, random: random.fork('network'), trace });
     for (let id = 1; id <= this.plan.nodes; id++) {
@@ -65,78 +53,33 @@ export class BrokerCluster {
     this.#troubles = new Troubles(this, random.fork('troubles'));
   }
 
-  fail(what: string): void {
-    this.#failure ??= what;
-  }
-
-  trace(line: string): void {
-    const dated = `${this.scheduler.nowMs.toFixed(3)} ${line}`;
-    this.#hash.update(dated);
-    this.#lastLines.push(dated);
-    if (this.#lastLines.length > LAST_TRACE_LINES) this.#lastLines.shift();
-  }
-
-  get lastLines(): readonly string[] {
-    return this.#lastLines;
-  }
-
   // ---- Running
 
-  async run(): Promise<BrokerClusterReport> {
-    return catchingAll(async failed => {
-      for (const node of this.nodes) node.start();
-      await this.#within('the cluster is not founded', () => this.#disagreement() === null, failed);
-      const { hasAdministrators, topicsMax } = this.plan;
-      for (let topics = hasAdministrators ? 1 : topicsMax; topics > 0; topics--) {
-        await this.#drive(this.clients.create(this.nodes[0]!), failed);
-      }
-      this.clients.start();
-      this.#troubles.start();
-      const endMs = this.scheduler.nowMs + this.plan.safetyMs;
-      await this.#until(() => this.scheduler.nowMs >= endMs, failed);
-      const convergedMs = await this.#converge(failed);
-      await this.#writeEverywhere(failed);
-      await this.#drive(this.#readEverywhere(), failed);
-      await this.#drive(this.#compareLogs(), failed);
-      this.#judge();
-      return this.#report(convergedMs);
-    });
-  }
-
-  async #drive(work: Promise<void>, failed: Failed): Promise<void> {
-    let isDone = false;
-    work.then(
-      () => {
-        isDone = true;
-      },
-      (fault: unknown) => this.fail(textOf(fault)),
-    );
-    await this.#within('something does not end', () => isDone, failed);
-  }
-
-  async #until(condition: () => boolean, failed: Failed): Promise<void> {
-    while (!condition()) {
-      if (!(await this.scheduler.step())) throw new SimulationFailure('nothing is left to run');
-      this.#events++;
-      const fault = failed();
-      if (fault !== null) throw new SimulationFailure(`thrown: ${textOf(fault)}`);
-      if (this.#failure !== null) throw new SimulationFailure(this.#failure);
+  protected async play(): Promise<BrokerClusterReport> {
+    for (const node of this.nodes) node.start();
+    await this.settled(CONVERGE_MS, 'the cluster is not founded', () => this.#disagreement() === null);
+    const { hasAdministrators, topicsMax } = this.plan;
+    for (let topics = hasAdministrators ? 1 : topicsMax; topics > 0; topics--) {
+      await this.drive(CONVERGE_MS, this.clients.create(this.nodes[0]!));
     }
+    this.clients.start();
+    this.#troubles.start();
+    const endMs = this.scheduler.nowMs + this.plan.safetyMs;
+    await this.until(() => this.scheduler.nowMs >= endMs);
+    const convergedMs = await this.#converge();
+    await this.#writeEverywhere();
+    await this.drive(CONVERGE_MS, this.#readEverywhere());
+    await this.drive(CONVERGE_MS, this.#compareLogs());
+    this.#judge();
+    return this.#report(convergedMs);
   }
 
-  async #within(what: string, condition: () => boolean, failed: Failed): Promise<void> {
-    const deadlineMs = this.scheduler.nowMs + CONVERGE_MS;
-    await this.#until(() => condition() || this.scheduler.nowMs > deadlineMs, failed);
-    if (!condition())
-      throw new SimulationFailure(`${what} after ${CONVERGE_MS} ms: ${this.#disagreement()}${this.#picture()}`);
-  }
-
-  async #converge(failed: Failed): Promise<number> {
+  async #converge(): Promise<number> {
     this.clients.stop();
     this.#troubles.heal();
     this.trace('healed');
     const healedMs = this.scheduler.nowMs;
-    await this.#within('no agreement', () => this.#disagreement() === null, failed);
+    await this.settled(CONVERGE_MS, 'no agreement', () => this.#disagreement() === null);
     return this.scheduler.nowMs - healedMs;
   }
 
@@ -173,8 +116,8 @@ export class BrokerCluster {
     return this.#metadataDisagreement() ?? this.#replicaDisagreement();
   }
 
-  #picture(): string {
-    return this.nodes
+  protected picture(): string {
+    const nodes = this.nodes
       .map(({ nodeId: id, life, isUp }) => {
         const state = life === null ? 'down' : isUp ? 'up' : 'starting';
         if (life?.metadata == null) return `\n  node ${id} ${state}`;
@@ -183,6 +126,7 @@ export class BrokerCluster {
         return `\n  node ${id} ${state}, metadata: ${role} ${term}, commit ${commit.epoch}/${commit.offset}, end ${log.end.epoch}/${log.endOffset}, ${log.state}, knows ${group.leader}`;
       })
       .join('');
+    return `${this.#disagreement()}${nodes}`;
   }
 
   #metadataDisagreement(): string | null {
@@ -233,7 +177,7 @@ export class BrokerCluster {
   }
 
   /** Every node takes a record for every partition, and all have it. */
-  async #writeEverywhere(failed: Failed): Promise<void> {
+  async #writeEverywhere(): Promise<void> {
     const writing = this.nodes.flatMap(node =>
       this.#folders().map(async ({ topic, partition }) => {
         const known = this.#known(topic);
@@ -247,11 +191,8 @@ export class BrokerCluster {
         if (!isWritten) this.fail(`node ${node.nodeId} does not take a last record for ${topic}/${partition}`);
       }),
     );
-    await this.#drive(
-      Promise.all(writing).then(() => undefined),
-      failed,
-    );
-    await this.#within('no agreement after the last records', () => this.#disagreement() === null, failed);
+    await this.drive(CONVERGE_MS, Promise.all(writing));
+    await this.settled(CONVERGE_MS, 'no agreement after the last records', () => this.#disagreement() === null);
   }
 
   #known(name: string): KnownTopic {
@@ -361,13 +302,13 @@ export class BrokerCluster {
         throw new SimulationFailure(`${first.name} in ${name}/${first.partition}: ${first.detail}`);
       }
     }
-    if (this.#failure !== null) throw new SimulationFailure(this.#failure);
+    this.throwFailure();
   }
 
   #report(convergedMs: number): BrokerClusterReport {
     const { topics, answers, behindCount } = this.clients;
     return {
-      events: this.#events,
+      events: this.events,
       answers,
       sent: topics.reduce((total, { history }) => total + history.sendCount, 0),
       acknowledged: topics.reduce((total, { history }) => total + history.acknowledgedCount, 0),
@@ -375,7 +316,7 @@ export class BrokerCluster {
       lives: this.nodes.reduce((total, node) => total + node.lives - 2, 0),
       behind: behindCount,
       convergedMs,
-      trace: this.#hash.digest('hex'),
+      trace: this.traceHash(),
     };
   }
 

@@ -1,7 +1,6 @@
 // A cluster in one process: nodes, the network between them, clients, troubles, and what must hold. Two phases: in the first anything may go
 // wrong; then everything is healed, and all replicas must agree within a bounded time.
 
-import { createHash, type Hash } from 'node:crypto';
 import { nodeId, offset, topicId } from '@sluice/protocol/ids';
 import { DiskFault } from '../../server/io/disk.ts';
 import { type Configuration, configurationOf, isJoint, membersOf } from '../../server/raft/configuration.ts';
@@ -15,10 +14,10 @@ import { ClusterNode } from './cluster-node.ts';
 import { type ClusterPlan, drawPlan } from './cluster-plan.ts';
 import { GroupTruth, nodeOf } from './group-truth.ts';
 import { SimulatedNetwork } from './network.ts';
-import { SeededRandom } from './random.ts';
-import { Scheduler } from './scheduler.ts';
+import type { SeededRandom } from './random.ts';
 import type { ServedGroup } from './served-group.ts';
-import { catchingAll, SimulationFailure, textOf } from './thrown.ts';
+import { SimulationRun } from './simulation-run.ts';
+import { SimulationFailure, textOf } from './thrown.ts';
 import { type Led, type TroubledNode, Troubles } from './troubles.ts';
 import { readAll } from './watched-log.ts';
 
@@ -42,7 +41,6 @@ const TOPIC = topicId('5a5a5a5a-0000-4000-8000-000000000001');
 const CONVERGE_MS = 30_000;
 /** Idle for long enough that every group goes quiet. */
 const ASLEEP_MS = 1_500;
-const LAST_TRACE_LINES = 40;
 
 interface Reader {
   readonly name: string;
@@ -50,32 +48,23 @@ interface Reader {
   isBusy: boolean;
 }
 
-export class Cluster {
-  readonly seed: string;
+export class Cluster extends SimulationRun<ClusterReport> {
   readonly plan: ClusterPlan;
-  readonly scheduler: Scheduler;
   readonly network: SimulatedNetwork;
   readonly history = new LogHistory();
   readonly nodes: ClusterNode[] = [];
   readonly logSettings: LogSettings;
   readonly raftSettings: RaftSettings;
-  readonly #random: SeededRandom;
   readonly #truths = new Map<number, GroupTruth>();
-  readonly #hash: Hash = createHash('sha256');
-  readonly #lastLines: string[] = [];
   readonly #troubles: Troubles;
-  #failure: string | null = null;
-  #events = 0;
   #names = 0;
   #isCalm = false;
 
   constructor(seed: string, wishes: Partial<ClusterPlan> = {}) {
-    this.seed = seed;
-    this.#random = new SeededRandom(seed);
-    this.plan = drawPlan(this.#random.fork('plan'), wishes);
-    this.scheduler = new Scheduler(this.#random.fork('order'));
+    super(seed);
+    this.plan = drawPlan(this.random.fork('plan'), wishes);
     const trace = (line: string): void => this.trace(line);
-    this.network = new SimulatedNetwork({ scheduler: this.scheduler, random: this.#random.fork('network'), trace });
+    this.network = new SimulatedNetwork({ scheduler: this.scheduler, random: this.random.fork('network'), trace });
     this.logSettings = settingsFor({ segmentBytes: this.plan.segmentBytes });
     this.raftSettings = {
       electionTicks: this.plan.electionTicks,
@@ -90,9 +79,9 @@ export class Cluster {
       this.#truths.set(partition, new GroupTruth(`group ${partition}`, what => this.fail(what)));
     }
     for (let id = 1; id <= this.plan.nodes; id++) {
-      this.nodes.push(new ClusterNode(this, nodeId(id), this.#random.fork(`node ${id}`)));
+      this.nodes.push(new ClusterNode(this, nodeId(id), this.random.fork(`node ${id}`)));
     }
-    this.#troubles = new Troubles(this, this.#random.fork('troubles'));
+    this.#troubles = new Troubles(this, this.random.fork('troubles'));
   }
 
   // ---- Names
@@ -120,103 +109,61 @@ export class Cluster {
     return configurationOf(nodes.map(id => this.replicaOn(this.nodes[id - 1]!)));
   }
 
-  // ---- Failing
-
-  fail(what: string): void {
-    this.#failure ??= what;
-  }
-
-  trace(line: string): void {
-    const dated = `${this.scheduler.nowMs.toFixed(3)} ${line}`;
-    this.#hash.update(dated);
-    this.#lastLines.push(dated);
-    if (this.#lastLines.length > LAST_TRACE_LINES) this.#lastLines.shift();
-  }
-
-  get lastLines(): readonly string[] {
-    return this.#lastLines;
-  }
-
   // ---- Running
 
-  async run(): Promise<ClusterReport> {
-    return catchingAll(async failed => {
-      for (const node of this.nodes) await this.#drive(node.found(), failed);
-      for (const node of this.nodes) node.start();
-      this.#startClients();
-      this.#troubles.start();
-      await this.#until(() => this.scheduler.nowMs >= this.plan.safetyMs, failed);
-      const convergedMs = await this.#converge(failed);
-      this.#judge();
-      return this.#report(convergedMs);
-    });
+  protected async play(): Promise<ClusterReport> {
+    for (const node of this.nodes) await this.drive(CONVERGE_MS, node.found());
+    for (const node of this.nodes) node.start();
+    this.#startClients();
+    this.#troubles.start();
+    await this.until(() => this.scheduler.nowMs >= this.plan.safetyMs);
+    const convergedMs = await this.#converge();
+    this.#judge();
+    return this.#report(convergedMs);
   }
 
-  async #drive(work: Promise<void>, failed: () => unknown): Promise<void> {
-    let isDone = false;
-    work.then(
-      () => {
-        isDone = true;
-      },
-      (fault: unknown) => this.fail(textOf(fault)),
-    );
-    await this.#until(() => isDone, failed);
-  }
-
-  async #until(condition: () => boolean, failed: () => unknown): Promise<void> {
-    while (!condition()) {
-      if (!(await this.scheduler.step())) throw new SimulationFailure('nothing is left to run');
-      this.#events++;
-      this.#check();
-      const fault = failed();
-      if (fault !== null) throw new SimulationFailure(`thrown: ${textOf(fault)}`);
-      if (this.#failure !== null) throw new SimulationFailure(this.#failure);
-    }
-  }
-
-  /** After every event. */
-  #check(): void {
+  protected override check(): void {
     for (const { nodeId: id, life } of this.nodes) {
       if (life === null) continue;
-      for (const [partition, served] of life.served) {
-        const { group } = served;
+      for (const [partition, { group }] of life.served) {
         if (group.isLeader) this.#truths.get(partition)!.leads(id, group.term, group.configuration);
       }
     }
   }
 
-  async #converge(failed: () => unknown): Promise<number> {
+  async #converge(): Promise<number> {
     this.#isCalm = true;
     this.#troubles.heal();
     this.trace('healed');
     const healedMs = this.scheduler.nowMs;
-    await this.#within('no agreement', () => this.#isAgreed(), failed);
+    await this.settled(CONVERGE_MS, 'no agreement', () => this.#isAgreed());
     const convergedMs = this.scheduler.nowMs - healedMs;
-    await this.#writeEverywhere(failed);
-    await this.#loseALeader(failed);
+    await this.#writeEverywhere();
+    await this.#loseALeader();
     for (const node of this.nodes) {
       for (const [partition, served] of node.life!.served) {
         const members = membersOf(this.#leaderOf(partition)!.group.configuration);
-        if (members.has(this.replicaOn(node))) await this.#drive(this.#compare(node.nodeId, partition, served), failed);
+        if (members.has(this.replicaOn(node)))
+          await this.drive(CONVERGE_MS, this.#compare(node.nodeId, partition, served));
       }
     }
     return convergedMs;
   }
 
   /** Whoever leads takes a record, wakes who sleeps, and all have it. */
-  async #writeEverywhere(failed: () => unknown): Promise<void> {
+  async #writeEverywhere(): Promise<void> {
     const before = new Map([...this.#truths].map(([partition, truth]) => [partition, truth.committed.length]));
     const isWritten = (): boolean =>
       [...this.#truths].every(([partition, truth]) => truth.committed.length > before.get(partition)!) &&
       this.#isAgreed();
     for (const partition of this.#truths.keys()) this.#produce('last', this.#leaderOf(partition));
-    await this.#within('a last record is not everywhere', isWritten, failed);
+    await this.settled(CONVERGE_MS, 'a last record is not everywhere', isWritten);
   }
 
   /** When all groups sleep a node dies: those that have a majority left elect, and take records again. */
-  async #loseALeader(failed: () => unknown): Promise<void> {
+  async #loseALeader(): Promise<void> {
     const asleepMs = this.scheduler.nowMs + ASLEEP_MS;
-    await this.#until(() => this.scheduler.nowMs > asleepMs, failed);
+    await this.until(() => this.scheduler.nowMs > asleepMs);
     const leader = this.nodes.find(({ life }) => [...life!.served.values()].some(({ group }) => group.isLeader))!;
     const configurations = new Map(
       this.plan.groups.map(({ partition }) => [partition, this.#leaderOf(partition)!.group.configuration]),
@@ -230,20 +177,14 @@ export class Cluster {
       return isMajority(voters) && (outgoing.size === 0 || isMajority(outgoing));
     });
     const isLed = (): boolean => living.every(({ partition }) => this.#leaderOf(partition) !== null);
-    await this.#within('a group has no leader after the one it had died', isLed, failed);
+    await this.settled(CONVERGE_MS, 'a group has no leader after the one it had died', isLed);
     const before = new Map([...this.#truths].map(([partition, truth]) => [partition, truth.committed.length]));
     for (const { partition } of living) this.#produce('survivor', this.#leaderOf(partition));
     const isServed = (): boolean =>
       living.every(({ partition }) => this.#truths.get(partition)!.committed.length > before.get(partition)!);
-    await this.#within('a group commits nothing after its leader died', isServed, failed);
+    await this.settled(CONVERGE_MS, 'a group commits nothing after its leader died', isServed);
     leader.start();
-    await this.#within('no agreement after a node came back', () => this.#isAgreed(), failed);
-  }
-
-  async #within(what: string, condition: () => boolean, failed: () => unknown): Promise<void> {
-    const deadlineMs = this.scheduler.nowMs + CONVERGE_MS;
-    await this.#until(() => condition() || this.scheduler.nowMs > deadlineMs, failed);
-    if (!condition()) throw new SimulationFailure(`${what} after ${CONVERGE_MS} ms: ${this.#picture()}`);
+    await this.settled(CONVERGE_MS, 'no agreement after a node came back', () => this.#isAgreed());
   }
 
   async #compare(node: number, partition: number, { log }: ServedGroup): Promise<void> {
@@ -275,7 +216,7 @@ export class Cluster {
     });
   }
 
-  #picture(): string {
+  protected picture(): string {
     return this.nodes
       .map(({ nodeId: id, life }) => {
         const groups = [...(life?.served ?? [])].map(([partition, { group, log }]) => {
@@ -291,7 +232,7 @@ export class Cluster {
   #judge(): void {
     for (const [partition, truth] of this.#truths) {
       const records = truth.committed.flatMap(({ baseOffset, values }) =>
-        values.map((value, index) => ({ offset: baseOffset + index, value })),
+        values().map((value, index) => ({ offset: baseOffset + index, value })),
       );
       this.history.seek('end', String(partition));
       this.history.poll('end', String(partition), records);
@@ -305,7 +246,7 @@ export class Cluster {
     const sum = (of: (truth: GroupTruth) => number): number =>
       [...this.#truths.values()].reduce((total, truth) => total + of(truth), 0);
     return {
-      events: this.#events,
+      events: this.events,
       acknowledged: this.history.acknowledgedCount,
       sent: this.history.sendCount,
       committed: sum(truth => truth.committed.length),
@@ -315,14 +256,14 @@ export class Cluster {
       installs: sum(truth => truth.installCount),
       held: this.nodes.reduce((total, { life }) => total + (life?.replication?.heldCount ?? 0), 0),
       convergedMs,
-      trace: this.#hash.digest('hex'),
+      trace: this.traceHash(),
     };
   }
 
   // ---- Clients
 
   #startClients(): void {
-    const random = this.#random.fork('clients');
+    const random = this.random.fork('clients');
     for (let client = 0; client < this.plan.clients; client++) {
       this.#every(random, () => this.#clientTurn(`client ${client}`, random));
     }

@@ -289,7 +289,7 @@ export class SimulatedDisk {
           { kind: 'write', position, byteLength },
           fate => {
             writable();
-            const count = this.#write(file, Buffer.concat(buffers), { position, fate });
+            const count = this.#write(file, buffers, { position, byteLength, fate });
             if (count === 0 && byteLength > 0) throw new DiskFault('full', path);
             return count;
           },
@@ -371,13 +371,23 @@ export class SimulatedDisk {
   }
 
   /** Answers how many bytes fitted. */
-  #write(file: FileImage, bytes: Uint8Array, { position, fate }: { position: number; fate: Fate }): number {
-    const roomBytes = this.capacityBytes - this.usedBytes() + file.pageBytes;
-    const fits = Math.max(0, Math.min(bytes.length, Math.max(roomBytes, file.pageBytes) - position));
+  #write(
+    file: FileImage,
+    buffers: readonly Uint8Array[],
+    { position, byteLength, fate }: { position: number; byteLength: number; fate: Fate },
+  ): number {
+    const fits = Math.max(0, Math.min(byteLength, this.#endMax(file) - position));
     const count = fate.kind === 'short' ? Math.min(fate.byteLength, fits) : fits;
-    file.write(bytes.subarray(0, count), position);
+    const bytes = buffers.length === 1 ? buffers[0]! : Buffer.concat(buffers, byteLength);
+    file.write(count < byteLength ? bytes.subarray(0, count) : bytes, position);
     if (this.#random.chance(this.#writeBackChance)) file.writeBack(this.#random);
     return count;
+  }
+
+  /** How long a file may become. */
+  #endMax(file: FileImage): number {
+    if (this.capacityBytes === Number.MAX_SAFE_INTEGER) return this.capacityBytes;
+    return Math.max(this.capacityBytes - this.usedBytes() + file.pageBytes, file.pageBytes);
   }
 
   #create(path: string): FileImage {

@@ -18,16 +18,23 @@ interface SizeChange {
   readonly byteLength: number;
 }
 
+interface SyncedPage {
+  readonly page: number;
+  readonly version: number;
+  /** Null while the cache still has it as it was. */
+  bytes: Uint8Array | null;
+}
+
 /** What a sync will make durable: pages as they were when it began. */
 export interface SyncSnapshot {
-  readonly pages: readonly { readonly page: number; readonly version: number; readonly bytes: Uint8Array }[];
+  readonly pages: readonly SyncedPage[];
   readonly byteLength: number;
   readonly sequence: number;
 }
 
 const withRoom = (image: Uint8Array, byteLength: number): Uint8Array => {
   if (byteLength <= image.length) return image;
-  const larger = new Uint8Array(Math.max(byteLength, image.length * 2, PAGE_BYTES));
+  const larger = new Uint8Array(Math.max(byteLength, image.length * 2, SECTOR_BYTES));
   larger.set(image);
   return larger;
 };
@@ -44,6 +51,8 @@ export class FileImage {
   readonly #dirty = new Map<number, number>();
   readonly #durableVersions = new Map<number, number>();
   #sizeChanges: SizeChange[] = [];
+  /** Of syncs under way: what is about to change is copied for them first. */
+  readonly #snapshots = new Set<SyncSnapshot>();
 
   get byteLength(): number {
     return this.#cachedBytes;
@@ -79,9 +88,9 @@ export class FileImage {
   write(bytes: Uint8Array, position: number): void {
     if (bytes.length === 0) return;
     const end = position + bytes.length;
+    this.#touch(position, end);
     this.#cached = withRoom(this.#cached, end);
     this.#cached.set(bytes, position);
-    this.#touch(position, end);
     if (end > this.#cachedBytes) this.#resize(end);
   }
 
@@ -96,11 +105,14 @@ export class FileImage {
   }
 
   beginSync(): SyncSnapshot {
-    const pages = [...this.#dirty].map(([page, version]) => ({ page, version, bytes: this.#page(page) }));
-    return { pages, byteLength: this.#cachedBytes, sequence: this.#sequence };
+    const pages = Array.from(this.#dirty, ([page, version]): SyncedPage => ({ page, version, bytes: null }));
+    const snapshot: SyncSnapshot = { pages, byteLength: this.#cachedBytes, sequence: this.#sequence };
+    this.#snapshots.add(snapshot);
+    return snapshot;
   }
 
   endSync(snapshot: SyncSnapshot): void {
+    this.#snapshots.delete(snapshot);
     for (const { page, version, bytes } of snapshot.pages) {
       this.#harden(page, version, bytes);
       if (this.#dirty.get(page) === version) this.#dirty.delete(page);
@@ -110,6 +122,7 @@ export class FileImage {
 
   /** Some of it may have reached the disk; nobody will try the rest again. */
   failSync(snapshot: SyncSnapshot, random: SeededRandom): void {
+    this.#snapshots.delete(snapshot);
     for (const { page, version, bytes } of snapshot.pages) {
       if (random.chance(0.5)) this.#harden(page, version, bytes);
       if (this.#dirty.get(page) === version) this.#dirty.delete(page);
@@ -122,7 +135,7 @@ export class FileImage {
   writeBack(random: SeededRandom): void {
     for (const [page, version] of this.#dirty) {
       if (!random.chance(0.3)) continue;
-      this.#harden(page, version, this.#page(page));
+      this.#harden(page, version, null);
       this.#dirty.delete(page);
     }
     const change = this.#sizeChanges[random.below(this.#sizeChanges.length + 1)];
@@ -152,6 +165,7 @@ export class FileImage {
     }
     for (const change of this.#sizeChanges) if (survives()) this.#durableBytes = change.byteLength;
     this.#dirty.clear();
+    this.#snapshots.clear();
     this.#sizeChanges = [];
     this.#durable = withRoom(this.#durable, this.#durableBytes);
     this.#durable.fill(0, this.#durableBytes);
@@ -161,8 +175,12 @@ export class FileImage {
 
   #touch(from: number, to: number): void {
     this.#sequence++;
-    for (let page = Math.floor(from / PAGE_BYTES); page * PAGE_BYTES < to; page++)
+    for (let page = Math.floor(from / PAGE_BYTES); page * PAGE_BYTES < to; page++) {
+      for (const { pages } of this.#snapshots) {
+        for (const synced of pages) if (synced.page === page) synced.bytes ??= this.#page(page);
+      }
       this.#dirty.set(page, this.#sequence);
+    }
   }
 
   #resize(byteLength: number): void {
@@ -170,17 +188,20 @@ export class FileImage {
     this.#sizeChanges.push({ sequence: ++this.#sequence, byteLength });
   }
 
+  /** A copy; short where the memory of the cache ends. */
   #page(page: number): Uint8Array {
-    const bytes = new Uint8Array(PAGE_BYTES);
-    bytes.set(this.#cached.subarray(page * PAGE_BYTES, (page + 1) * PAGE_BYTES));
-    return bytes;
+    return this.#cached.slice(page * PAGE_BYTES, (page + 1) * PAGE_BYTES);
   }
 
-  #harden(page: number, version: number, bytes: Uint8Array): void {
+  /** Null: as the cache has it. */
+  #harden(page: number, version: number, bytes: Uint8Array | null): void {
     if (version <= (this.#durableVersions.get(page) ?? 0)) return;
     this.#durableVersions.set(page, version);
-    this.#durable = withRoom(this.#durable, (page + 1) * PAGE_BYTES);
-    this.#durable.set(bytes, page * PAGE_BYTES);
+    const [start, end] = [page * PAGE_BYTES, (page + 1) * PAGE_BYTES];
+    const fresh = bytes ?? this.#cached.subarray(start, end);
+    this.#durable = withRoom(this.#durable, start + fresh.length);
+    this.#durable.set(fresh, start);
+    if (fresh.length < PAGE_BYTES) this.#durable.fill(0, start + fresh.length, end);
   }
 
   #hardenSize(byteLength: number, sequence: number): void {

@@ -24,21 +24,26 @@ export interface LogEntry {
   /** Of the bytes; epoch starts are told apart by their place alone. */
   readonly checksum: number;
   readonly kind: 'data' | 'epoch-start' | 'configuration';
-  readonly values: readonly string[];
+  /** Empty but for data; read when they are asked for, which is seldom. */
+  readonly values: () => readonly string[];
 }
 
 const CRC_AT = 17;
 
+export const none = (): readonly string[] => [];
+
+const readUint32 = (bytes: Uint8Array, at: number): number =>
+  ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
+
 export const entryOf = (batch: Uint8Array): LogEntry => {
   const isStart = isEpochStart(batch, 0);
   const kind = isStart ? 'epoch-start' : isConfiguration(batch) ? 'configuration' : 'data';
-  const view = new DataView(batch.buffer, batch.byteOffset, batch.byteLength);
   return {
     position: { epoch: readLeaderEpoch(batch, 0), offset: readLastOffset(batch, 0) + 1 } as Position,
     baseOffset: readBaseOffset(batch, 0),
-    checksum: isStart ? 0 : view.getUint32(CRC_AT),
+    checksum: isStart ? 0 : readUint32(batch, CRC_AT),
     kind,
-    values: kind === 'data' ? recordsOf(batch).map(record => record.value) : [],
+    values: kind === 'data' ? () => recordsOf(batch).map(record => record.value) : none,
   };
 };
 

@@ -53,8 +53,18 @@ interface Dialler {
 
 const pendingBytesMax = { control: PEER_CONTROL_PENDING_BYTES, bulk: PEER_BULK_PENDING_BYTES } as const;
 
-const join = (frame: Frame): Uint8Array =>
-  frame instanceof Uint8Array ? Uint8Array.from(frame) : new Uint8Array(Buffer.concat(frame));
+const join = (frame: Frame): Uint8Array => {
+  if (frame instanceof Uint8Array) return frame.slice();
+  let length = 0;
+  for (const part of frame) length += part.length;
+  const joined = new Uint8Array(length);
+  let at = 0;
+  for (const part of frame) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  return joined;
+};
 
 export class SimulatedPeerLinks implements PeerLinks {
   readonly address: string;
@@ -90,6 +100,10 @@ export class SimulatedPeerLinks implements PeerLinks {
 
   get isListening(): boolean {
     return this.#handlers !== null && !this.#isDead;
+  }
+
+  get nodeId(): NodeId {
+    return this.#local.nodeId;
   }
 
   get identity(): PeerIdentity {
@@ -173,7 +187,7 @@ export class SimulatedPeerLinks implements PeerLinks {
       const settle = (outcome: CallOutcome): void => this.#later(() => resolve(outcome));
       if (options.signal?.aborted === true) settle({ kind: 'not-sent', reason: 'cancelled' });
       else if (session === null) settle({ kind: 'not-sent', reason: 'no-session' });
-      else session.call(Uint8Array.from(request), options, settle);
+      else session.call(request.slice(), options, settle);
     });
   }
 

@@ -36,6 +36,9 @@ export interface Parcel {
   readonly arrive: () => void;
 }
 
+/** What takes less leaves in the step in which it is put in. */
+const AT_ONCE_MS = 0.1;
+
 export class Pipe {
   readonly #options: PipeOptions;
   #waiting: Parcel[] = [];
@@ -82,20 +85,31 @@ export class Pipe {
   }
 
   #take(): void {
-    const { direction, isFull, scheduler, taken } = this.#options;
-    const [parcel] = this.#waiting;
-    if (parcel === undefined || this.#isTaking || this.#isClosed || direction().cut === 'cut' || isFull()) return;
-    this.#isTaking = true;
-    scheduler.after(parcel.byteLength / direction().settings.bytesPerMs, () => {
-      this.#isTaking = false;
-      if (this.#isClosed) return;
-      this.#waiting.shift();
-      this.pendingBytes -= parcel.byteLength;
-      parcel.left?.();
-      this.#leave(parcel);
-      this.#take();
-      taken();
-    });
+    const { direction, isFull, scheduler } = this.#options;
+    while (!this.#isTaking && !this.#isClosed && this.#waiting.length > 0) {
+      const { settings, cut } = direction();
+      if (cut === 'cut' || isFull()) return;
+      const takesMs = this.#waiting[0]!.byteLength / settings.bytesPerMs;
+      if (takesMs < AT_ONCE_MS) {
+        this.#taken();
+        continue;
+      }
+      this.#isTaking = true;
+      scheduler.after(takesMs, () => {
+        this.#isTaking = false;
+        if (this.#isClosed) return;
+        this.#taken();
+        this.#take();
+      });
+    }
+  }
+
+  #taken(): void {
+    const parcel = this.#waiting.shift()!;
+    this.pendingBytes -= parcel.byteLength;
+    parcel.left?.();
+    this.#leave(parcel);
+    this.#options.taken();
   }
 
   #leave(parcel: Parcel): void {

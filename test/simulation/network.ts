@@ -29,7 +29,7 @@ export interface SimulatedNetworkOptions {
   readonly scheduler: Scheduler;
   readonly random: SeededRandom;
   readonly settings?: Partial<LinkSettings>;
-  /** Told every frame, call, and session that begins or ends, as a line with its time. */
+  /** Told every frame, call, and session that begins or ends, as a line. */
   readonly trace?: (line: string) => void;
 }
 
@@ -116,13 +116,14 @@ export class SimulatedNetwork {
   }
 
   direction(from: SimulatedPeerLinks, to: SimulatedPeerLinks): Direction {
-    const key = directionKey(from.identity.nodeId, to.identity.nodeId);
-    const settings = { ...this.settings, ...this.#links.get(key) };
+    const key = directionKey(from.nodeId, to.nodeId);
+    const own = this.#links.get(key);
+    const settings = own === undefined ? this.settings : { ...this.settings, ...own };
     return { settings, cut: this.#cuts.get(key)?.kind ?? 'open' };
   }
 
   trace(line: string): void {
-    this.#trace(`${this.scheduler.nowMs.toFixed(3)} ${line}`);
+    this.#trace(line);
   }
 
   /** A sign that is lost when the way is cut. */

@@ -24,6 +24,7 @@ export class Deadlock extends Error {
 }
 
 const AFTER_ALL_DRAWS = 1;
+const TURNS_AT_ONCE = 64;
 
 const isBefore = (left: Entry, right: Entry): boolean => {
   if (left.dueMs !== right.dueMs) return left.dueMs < right.dueMs;
@@ -73,31 +74,67 @@ export class Scheduler {
 
   /** Runs actions until `condition` holds; it is looked at after each action. */
   async driveUntil(condition: () => boolean): Promise<void> {
-    await immediate();
-    while (!condition()) if (!(await this.step())) throw new Deadlock('somebody waits and nothing is left to run');
+    if (!(await this.run(condition))) throw new Deadlock('somebody waits and nothing is left to run');
   }
 
   /** Runs all that is due within the next `durationMs`, and lets that time pass. */
   async advance(durationMs: number): Promise<void> {
     const untilMs = this.#nowMs + durationMs;
-    await immediate();
-    for (;;) {
+    await this.run(() => {
       const next = this.#heap[0];
-      if (next === undefined || next.dueMs > untilMs) break;
-      await this.step();
-    }
+      return next === undefined || next.dueMs > untilMs;
+    });
     this.#nowMs = untilMs;
   }
 
   /** Runs the earliest action and all that follows from it at once. False when nothing waits. */
   async step(): Promise<boolean> {
+    if (!this.#runNext()) return false;
+    await immediate();
+    return true;
+  }
+
+  /**
+   * Runs one action after another until the condition holds, which is looked at before the first and after each, when all that follows from it
+   * at once has happened; false when nothing waits before that.
+   *
+   * Each has a `setImmediate` of its own, since Node lets every promise and tick drain between two of them; many are asked for at once, since
+   * each round of the event loop costs a system call.
+   */
+  run(condition: () => boolean): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      let isOver = false;
+      let asked = 0;
+      const end = (isThere: boolean): void => {
+        isOver = true;
+        resolve(isThere);
+      };
+      const turn = (): void => {
+        asked--;
+        if (isOver) return;
+        try {
+          if (condition()) end(true);
+          else if (!this.#runNext()) end(false);
+          else if (asked === 0) ask();
+        } catch (fault) {
+          isOver = true;
+          reject(fault);
+        }
+      };
+      const ask = (): void => {
+        for (; asked < TURNS_AT_ONCE; asked++) setImmediate(turn);
+      };
+      ask();
+    });
+  }
+
+  #runNext(): boolean {
     for (;;) {
       const entry = this.#take();
       if (entry === null) return false;
       if (entry.cancelled) continue;
       this.#nowMs = entry.dueMs;
       entry.action();
-      await immediate();
       return true;
     }
   }

@@ -11,7 +11,7 @@ import type {
   RoleChange,
 } from '../../server/replication/replicated-log.ts';
 import type { OpenSend, ReadRecord } from '../history/log-history.ts';
-import { makeBatch, recordsOf } from '../storage/batches.ts';
+import { makeBatch, recordsOf, valuesOf } from '../storage/batches.ts';
 import type { Cluster } from './cluster.ts';
 import { type GroupTruth, nodeOf } from './group-truth.ts';
 import type { WatchedLog } from './watched-log.ts';
@@ -65,16 +65,9 @@ export class ServedGroup implements GroupListener {
 
   produce(process: string, names: { readonly name: string; readonly count: number }): void {
     const { cluster, partition } = this.#options;
-    const batch = makeBatch({
-      count: names.count,
-      name: names.name,
-      valueBytes: VALUE_BYTES,
-      timestamp: Math.floor(cluster.scheduler.nowMs),
-    });
-    const sends = recordsOf(batch).map(({ value }) =>
-      cluster.history.send(process, { partition: String(partition), value }),
-    );
-    const outcome = this.group.propose([batch]);
+    const plan = { ...names, valueBytes: VALUE_BYTES, timestamp: Math.floor(cluster.scheduler.nowMs) };
+    const sends = valuesOf(plan).map(value => cluster.history.send(process, { partition: String(partition), value }));
+    const outcome = this.group.propose([makeBatch(plan)]);
     if (!outcome.ok) {
       for (const send of sends) send.refuse();
       return;

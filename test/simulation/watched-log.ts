@@ -8,7 +8,7 @@ import type { GroupLog } from '../../server/replication/group-log.ts';
 import type { DamagedRange } from '../../server/storage/damage.ts';
 import type { FollowOutcome } from '../../server/storage/log-reader.ts';
 import type { AppendOutcome, LogListener, LogState, PartitionLog } from '../../server/storage/partition-log.ts';
-import { entryOf, firstBehind, type GroupTruth, type LogEntry, type Promised } from './group-truth.ts';
+import { entryOf, firstBehind, type GroupTruth, type LogEntry, none, type Promised } from './group-truth.ts';
 
 const READ_BYTES = 256 * 1024;
 
@@ -91,7 +91,7 @@ export class WatchedLog implements GroupLog {
     const { endOffset } = this.inner;
     const position = { epoch, offset: endOffset };
     if (outcome.ok) {
-      this.#promised.entries.push({ position, baseOffset: endOffset, checksum: 0, kind: 'epoch-start', values: [] });
+      this.#promised.entries.push({ position, baseOffset: endOffset, checksum: 0, kind: 'epoch-start', values: none });
     }
     return outcome;
   }

@@ -12,15 +12,13 @@ export interface BatchPlan {
   readonly name?: string;
 }
 
-export const makeBatch = ({
-  count = 1,
-  timestamp = 1_000,
-  valueBytes = 10,
-  name = 'v',
-}: BatchPlan = {}): Uint8Array => {
+/** What the records of such a batch hold. */
+export const valuesOf = ({ count = 1, valueBytes = 10, name = 'v' }: BatchPlan = {}): string[] =>
+  Array.from({ length: count }, (_, index) => `${name}.${index}`.padEnd(valueBytes, '.'));
+
+export const makeBatch = ({ timestamp = 1_000, ...plan }: BatchPlan = {}): Uint8Array => {
   const builder = new BatchBuilder({ initialBytes: 64 });
-  for (let index = 0; index < count; index++) {
-    const value = `${name}.${index}`.padEnd(valueBytes, '.');
+  for (const [index, value] of valuesOf(plan).entries()) {
     builder.append({ key: null, value, timestamp: timestamp + index });
   }
   return new Uint8Array(builder.build());
