@@ -9,7 +9,8 @@ import type { Position, StoredShape } from '../base/position.ts';
 import type { ReplicaCondition } from '../base/replica-condition.ts';
 import type { DamagedRange } from '../storage/damage.ts';
 import type { FollowOutcome } from '../storage/log-reader.ts';
-import type { AppendOutcome, LogListener, LogState } from '../storage/partition-log.ts';
+import type { AppendOutcome } from '../storage/log-appends.ts';
+import type { LogListener, LogState } from '../storage/open-log.ts';
 
 export interface GroupLog {
   readonly state: LogState;

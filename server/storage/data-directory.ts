@@ -29,7 +29,8 @@ import { finishInstall, freshFolder, PARTITION_METADATA } from './log-install.ts
 import { LogMarks } from './log-marks.ts';
 import type { LogSettings } from './log-settings.ts';
 import { NodeStore } from './node-store.ts';
-import { type LogListener, PartitionLog } from './partition-log.ts';
+import type { LogListener } from './open-log.ts';
+import { PartitionLog } from './partition-log.ts';
 import { deletedDirectoryName, isDeletedDirectoryName, partitionDirectoryName } from './segment-name.ts';
 import { readSmallFile, replaceSmallFile } from './small-file.ts';
 import { SyncGate } from './sync-gate.ts';

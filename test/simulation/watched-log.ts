@@ -7,7 +7,9 @@ import type { ReplicaCondition } from '../../server/base/replica-condition.ts';
 import type { GroupLog } from '../../server/replication/group-log.ts';
 import type { DamagedRange } from '../../server/storage/damage.ts';
 import type { FollowOutcome } from '../../server/storage/log-reader.ts';
-import type { AppendOutcome, LogListener, LogState, PartitionLog } from '../../server/storage/partition-log.ts';
+import type { AppendOutcome } from '../../server/storage/log-appends.ts';
+import type { LogListener, LogState } from '../../server/storage/open-log.ts';
+import type { PartitionLog } from '../../server/storage/partition-log.ts';
 import { entryOf, firstBehind, type GroupTruth, type LogEntry, none, type Promised } from './group-truth.ts';
 
 const READ_BYTES = 256 * 1024;

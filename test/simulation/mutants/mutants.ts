@@ -45,9 +45,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'lost sync',
-    file: 'storage/partition-log.ts',
-    from: "await this.#context.syncGate.run('log', () => file.sync());\n    } catch (cause) {",
-    to: "await this.#context.syncGate.run('log', () => Promise.resolve());\n    } catch (cause) {",
+    file: 'storage/log-sync.ts',
+    from: "await syncGate.run('log', () => file.sync());",
+    to: "await syncGate.run('log', () => Promise.resolve());",
     wishes: crashes,
   },
   {
@@ -67,8 +67,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'durable notice of an older generation believed',
     rarely: true,
-    file: 'storage/partition-log.ts',
-    from: 'if (generation !== this.#generation) return;\n    this.#noteDurable(group.end);',
+    file: 'storage/log-writer.ts',
+    from: 'if (generation !== this.#log.generation) return;\n    this.#noteDurable(group.end);',
     to: 'this.#noteDurable(group.end);',
     wishes: splits,
   },
