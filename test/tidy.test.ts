@@ -68,7 +68,7 @@ const areas: readonly Area[] = [
   { at: 'server/raft', may: ['server/base', 'proto/ids.ts', 'proto/record'], because: pureReason },
   {
     at: 'server/state',
-    may: ['server/base', 'proto/ids.ts', 'proto/errors.ts', 'proto/record', 'proto/cluster.ts'],
+    may: ['server/base', 'proto/ids.ts', 'proto/errors.ts', 'proto/record', 'proto/cluster.ts', 'proto/groups.ts'],
     because: pureReason,
   },
   { at: 'server/state/producers', may: ['server/base', 'proto/ids.ts', 'proto/record'], because: pureReason },

@@ -3,7 +3,7 @@
 
 import { spawnSync } from 'node:child_process';
 
-const FILES = ['record', 'messages', 'record-json', 'cursor', 'offset-index'];
+const FILES = ['record', 'messages', 'record-json', 'cursor', 'offset-index', 'assignor'];
 const SHORT = ['--rounds', '5', '--round-ms', '20'];
 const FILE_MS_MAX = 60_000;
 

@@ -125,6 +125,40 @@ export const FOUNDING_PAUSE_MS = 250;
 /** Silence of the founding in the log, when the same thing keeps it waiting. */
 export const FOUNDING_LOG_MS = 30_000;
 
+/** Consumer groups. Each member's heartbeat is answered by one node, and every change makes a target for all of them. */
+export const GROUP_MEMBERS_MAX = 1_000;
+/** Groups and committed positions of one partition of the offsets' topic: some 100 bytes each, held in memory by its leader. */
+export const GROUPS_PER_COORDINATOR_MAX = 20_000;
+export const OFFSETS_PER_COORDINATOR_MAX = 1_000_000;
+/** Names of groups, members and clients: as long as a topic's, with a little more. */
+export const GROUP_TEXT_CHARS_MAX = 255;
+/** Topics that one member names; who wants more has a pattern. */
+export const SUBSCRIBED_TOPICS_MAX = 1_000;
+/** A pattern is looked at for every topic name: their lengths multiply. */
+export const TOPIC_PATTERN_CHARS_MAX = 128;
+export const TOPIC_PATTERN_DEPTH_MAX = 16;
+/** Silence after which a member is out. Below a second a pause of the client's runtime is taken for its end. */
+export const GROUP_SESSION_MS_MIN = 1_000;
+export const GROUP_SESSION_MS_MAX = 1_800_000;
+export const GROUP_SESSION_MS_DEFAULT = 45_000;
+/** How long a member may take to give a partition back: for the handlers of what it has read already. */
+export const GROUP_REBALANCE_MS_MIN = 1_000;
+export const GROUP_REBALANCE_MS_MAX = 1_800_000;
+export const GROUP_REBALANCE_MS_DEFAULT = 60_000;
+/** What members are told to send heartbeats at, at most: Kafka's 5 s; of a short session a third. */
+export const GROUP_HEARTBEAT_MS_MAX = 5_000;
+/** Text that a client keeps beside a position, in characters, as Kafka has it. */
+export const OFFSET_METADATA_CHARS_MAX = 4_096;
+/** Positions committed, set or removed at once, and the text of all of them: one batch of a few megabytes. */
+export const OFFSETS_PER_REQUEST_MAX = 10_000;
+export const OFFSET_METADATA_CHARS_SUM_MAX = 1024 * KIB;
+/** Positions of a group without members, and of partitions without a group, are kept so long: Kafka's seven days. */
+export const OFFSETS_RETENTION_MS = 7 * 24 * 3_600_000;
+/** Of a topic that the metadata does not know: longer than any node's copy of it stays behind. */
+export const OFFSETS_UNKNOWN_TOPIC_MS = 600_000;
+/** Members put out, or groups looked at again, in one step: the rest follows in the next one. */
+export const GROUPS_PER_STEP_MAX = 100;
+
 export const TOPIC_PAGE_MAX = 1_000;
 export const TOPIC_PAGE_DEFAULT = 100;
 

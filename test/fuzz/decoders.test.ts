@@ -5,6 +5,7 @@ import { expect, test } from 'vitest';
 import { clientDecoders } from './client-decoders.ts';
 import { coordinatorDecoders } from './coordinator-decoders.ts';
 import { type Decoder, fuzzDecoders } from './decoder-run.ts';
+import { groupDecoders } from './group-decoders.ts';
 import { peerDecoders } from './peer-decoders.ts';
 import { requestDecoders } from './request-decoders.ts';
 import { storedDecoders } from './stored-decoders.ts';
@@ -15,7 +16,14 @@ const FROM = Number(process.env['FUZZ_FROM'] ?? 0);
 /** A hang is a tenth of it, on a machine that does nothing else. */
 const HANG_MS = 1_000;
 
-const decoders = [...requestDecoders, ...storedDecoders, ...clientDecoders, ...peerDecoders, ...coordinatorDecoders];
+const decoders = [
+  ...requestDecoders,
+  ...storedDecoders,
+  ...clientDecoders,
+  ...peerDecoders,
+  ...coordinatorDecoders,
+  ...groupDecoders,
+];
 
 test('any bytes are answered by every decoder', { timeout: 7_200_000 }, async () => {
   const outcome = await fuzzDecoders(decoders, { seed: SEED, inputs: INPUTS, from: FROM });
