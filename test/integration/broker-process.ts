@@ -33,7 +33,7 @@ export class BrokerProcess {
   private stderr = '';
   private announced = (_text: string): void => {};
 
-  private constructor(dataDir: string, flags: Flags) {
+  private constructor(dataDir: string, flags: Flags, launcher = LAUNCHER) {
     this.dataDir = dataDir;
     const words = Object.entries({
       'data-dir': dataDir,
@@ -42,7 +42,7 @@ export class BrokerProcess {
       management: '127.0.0.1:0',
       ...flags,
     }).flatMap(([name, value]) => [`--${name}`, value]);
-    this.child = spawn(process.execPath, [LAUNCHER, 'start', ...words], {
+    this.child = spawn(process.execPath, [launcher, 'start', ...words], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: environmentWithoutSettings(),
     });
@@ -64,8 +64,8 @@ export class BrokerProcess {
   }
 
   /** Resolves when it listens. Throws with what it said when it ends before that. */
-  static start(dataDir: string, flags: Flags = {}): Promise<BrokerProcess> {
-    return new BrokerProcess(dataDir, flags).listening();
+  static start(dataDir: string, flags: Flags = {}, launcher?: string): Promise<BrokerProcess> {
+    return new BrokerProcess(dataDir, flags, launcher).listening();
   }
 
   /** Without waiting for anything: for a node that needs others before it can listen. */
