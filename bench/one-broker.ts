@@ -367,7 +367,7 @@ const LOADS: Readonly<Record<string, Load>> = {
     budgets: ['fan-out-websocket', 'fan-out-websocket-memory'],
     run: () => withBroker(fanOutOverWebSocket),
   },
-  start: { budgets: ['start'], run: startFresh },
+  start: { budgets: ['start', 'start-clone'], run: startFresh },
   idle: { budgets: ['idle', 'idle-node'], run: idle },
   partitions: { budgets: ['partitions'], run: () => withBroker(partitions) },
   'long-log': { budgets: ['start-10-gb', 'log-20-gb'], isOnce: true, run: longLog },
