@@ -10,6 +10,7 @@ export const troubles = [
   'partition',
   'isolate',
   'behead',
+  'dethrone',
   'silent',
   'noise',
   'reset',
@@ -40,6 +41,8 @@ export interface ClusterPlan {
   readonly clientEveryMs: number;
   readonly readers: number;
   readonly segmentBytes: number;
+  /** Of one request to a follower. */
+  readonly appendBytesMax: number;
   /** How far clocks are off, as a part of their rate. */
   readonly drift: number;
   readonly tickMs: number;
@@ -69,6 +72,7 @@ export const drawPlan = (random: SeededRandom, wishes: Partial<ClusterPlan> = {}
     clientEveryMs: random.pick([15, 50, 150]),
     readers: random.between(1, 2),
     segmentBytes: random.pick([2_000, 8_000, 100_000]),
+    appendBytesMax: random.pick([300, 2_000, 16 * 1024]),
     drift: random.pick([0, 0.001, 0.05]),
     tickMs: 50,
     electionTicks: random.pick([10, 16]),

@@ -32,6 +32,8 @@ export interface ClusterReport {
   readonly installs: number;
   /** How often a bulk lane waited for the disk, in the last lives. */
   readonly held: number;
+  /** Reads that a leader made sure of. */
+  readonly confirmed: number;
   readonly convergedMs: number;
   readonly trace: string;
 }
@@ -69,7 +71,7 @@ export class Cluster extends SimulationRun<ClusterReport> {
     this.raftSettings = {
       electionTicks: this.plan.electionTicks,
       heartbeatTicks: 2,
-      appendBytesMax: 16 * 1024,
+      appendBytesMax: this.plan.appendBytesMax,
       inFlightBytesMax: 64 * 1024,
       uncommittedBytesMax: 256 * 1024,
       lagTicksMax: 40,
@@ -208,6 +210,7 @@ export class Cluster extends SimulationRun<ClusterReport> {
       const leader = this.#leaderOf(partition);
       if (leader === null) return false;
       const { term } = leader.group;
+      if (this.nodes.some(({ life }) => (life!.served.get(partition)?.waiters ?? 0) > 0)) return false;
       const truth = this.#truths.get(partition)!;
       const isKnown = this.nodes.every(
         ({ life }) => life!.replication!.leaderOf(this.nameOf(partition))?.term === term,
@@ -255,6 +258,7 @@ export class Cluster extends SimulationRun<ClusterReport> {
       cuts: sum(truth => truth.cutCount),
       installs: sum(truth => truth.installCount),
       held: this.nodes.reduce((total, { life }) => total + (life?.replication?.heldCount ?? 0), 0),
+      confirmed: sum(truth => truth.confirmedCount),
       convergedMs,
       trace: this.traceHash(),
     };
@@ -302,6 +306,7 @@ export class Cluster extends SimulationRun<ClusterReport> {
     const { life } = random.pick(this.nodes);
     const served = life?.served.get(partition);
     if (served === undefined || reader.isBusy || life!.stall.isStalled) return;
+    if (served.group.isLeader && random.chance(0.3)) served.confirmRead();
     const key = String(partition);
     const from = reader.next.get(partition) ?? 0;
     // A life may end meanwhile, and then nobody answers.
@@ -324,6 +329,10 @@ export class Cluster extends SimulationRun<ClusterReport> {
     };
     this.scheduler.after(1_000, free);
     return free;
+  }
+
+  elected(id: number): void {
+    this.#troubles.elected(id);
   }
 
   /** What a node leads, for `Troubles`. */

@@ -4,7 +4,8 @@
 //   one leader a term                  the committed prefix is the same everywhere, for ever
 //   nothing committed is cut           what is committed is durable on a majority
 //   what was durable once is there     terms and votes on disk never go back
-//     after a crash
+//     after a crash                    nothing is durable that is not in the log
+//   a leader commits in its own term   a confirmed read sees what anybody saw before it
 
 import { comparePositions, isSame, later, type Position, textOf } from '../../server/base/position.ts';
 import {
@@ -87,6 +88,9 @@ export class GroupTruth {
   /** All that was ever committed, in order. */
   readonly committed: LogEntry[] = [];
   readonly promised = new Map<number, Promised>();
+  /** So far anybody was told of it, by an acknowledgement or a read. */
+  seen: Position | null = null;
+  confirmedCount = 0;
   cutCount = 0;
   installCount = 0;
 
@@ -172,7 +176,30 @@ export class GroupTruth {
     }
   }
 
+  /** Raft section 5.4.2: what a leader counts is of its own term, and what is older comes with it. */
+  ledOldTerm(node: number, position: Position, term: number): void {
+    this.#fail(`node ${node} leads in term ${term} and commits no further than ${textOf(position)}`);
+  }
+
+  saw(position: Position): void {
+    this.seen = this.seen === null ? position : later(this.seen, position);
+  }
+
+  /** What a confirmed read begins with, and what somebody had seen before it began. */
+  readConfirmed(node: number, commit: Position, seen: Position | null): void {
+    this.confirmedCount++;
+    if (seen !== null && comparePositions(commit, seen) < 0) {
+      this.#fail(`node ${node} confirms a read at ${textOf(commit)}, which began after ${textOf(seen)} was seen`);
+    }
+  }
+
+  /** Of a log that ends elsewhere. */
+  durableBeyond(node: number, position: Position, end: Position): void {
+    this.#fail(`node ${node} has ${textOf(position)} durably in a log that ends at ${textOf(end)}`);
+  }
+
   acknowledged(position: Position, offsetOfFirst: number): void {
+    this.saw(position);
     const entry = this.committed[firstBehind(this.committed, position) - 1];
     if (entry === undefined || !isSame(entry.position, position) || entry.baseOffset !== offsetOfFirst) {
       this.#fail(`a record at ${offsetOfFirst} is acknowledged, and ${textOf(position)} is not committed`);

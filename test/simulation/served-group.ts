@@ -3,7 +3,7 @@
 
 import { type NodeId, offset } from '@sluice/protocol/ids';
 import { isConfiguration } from '@sluice/protocol/record';
-import { comparePositions, type Position } from '../../server/base/position.ts';
+import { comparePositions, isBefore, type Position } from '../../server/base/position.ts';
 import type {
   GroupListener,
   ProgressView,
@@ -13,7 +13,7 @@ import type {
 import type { OpenSend, ReadRecord } from '../history/log-history.ts';
 import { makeBatch, recordsOf, valuesOf } from '../storage/batches.ts';
 import type { Cluster } from './cluster.ts';
-import { type GroupTruth, nodeOf } from './group-truth.ts';
+import { entryOf, type GroupTruth, nodeOf } from './group-truth.ts';
 import type { WatchedLog } from './watched-log.ts';
 
 interface Parked {
@@ -39,6 +39,11 @@ export class ServedGroup implements GroupListener {
   #group: ReplicatedLog | null = null;
   #parked: Parked[] = [];
   #commit: Position | null = null;
+  /** What was committed when it began to lead. */
+  #ledFrom: Position | null = null;
+  /** Reads that wait for their round, and what anybody had seen before. */
+  readonly #reads = new Map<number, Position | null>();
+  #readNumber = 0;
   #isOver = false;
 
   constructor(options: ServedGroupOptions) {
@@ -59,6 +64,12 @@ export class ServedGroup implements GroupListener {
   end(): void {
     this.#isOver = true;
     this.#parked = [];
+    this.#reads.clear();
+  }
+
+  /** Clients that wait for an answer. */
+  get waiters(): number {
+    return this.#parked.length + this.#reads.size;
   }
 
   // ---- Clients
@@ -84,10 +95,19 @@ export class ServedGroup implements GroupListener {
     const read = await this.log.inner.read(offset(from), { endMax: offset(endMax), bytesMax: READ_BYTES });
     if (read.kind === 'below-start') return null;
     if (read.kind !== 'batches') return [];
+    const last = read.batches.at(-1);
+    if (last !== undefined) this.#options.truth.saw(entryOf(last).position);
     return read.batches
       .filter(batch => !isConfiguration(batch))
       .flatMap(batch => recordsOf(batch))
       .filter(record => record.offset >= from && record.value !== '');
+  }
+
+  /** Asks this leader to make sure that it leads: what it then has committed is no older than what anybody saw before. */
+  confirmRead(): void {
+    const number = ++this.#readNumber;
+    const { seen } = this.#options.truth;
+    if (this.group.requestRead(number)) this.#reads.set(number, seen);
   }
 
   // ---- News
@@ -101,7 +121,10 @@ export class ServedGroup implements GroupListener {
     }
     this.#commit = position;
     truth.commits(nodeId, position);
-    const { configuration, isLeader, isChangePending } = this.group;
+    const { configuration, isLeader, isChangePending, term } = this.group;
+    if (isLeader && this.#ledFrom !== null && isBefore(this.#ledFrom, position) && position.epoch !== term) {
+      truth.ledOldTerm(nodeId, position, term);
+    }
     // While membership changes it is not known here which configuration was asked.
     if (isLeader && configuration.outgoing.size === 0 && !isChangePending) {
       truth.ledCommit(nodeId, position, [...configuration.voters].map(nodeOf));
@@ -116,7 +139,10 @@ export class ServedGroup implements GroupListener {
   roleChanged({ role, term }: RoleChange): void {
     const { truth, nodeId, cluster } = this.#options;
     cluster.trace(`${nodeId} ${role} ${truth.name} ${term}`);
-    if (role === 'leader') truth.leads(nodeId, term, this.group.configuration);
+    this.#ledFrom = role === 'leader' ? this.group.commit : null;
+    if (role !== 'leader') return;
+    truth.leads(nodeId, term, this.group.configuration);
+    cluster.elected(nodeId);
   }
 
   leadershipLost(): void {
@@ -125,8 +151,20 @@ export class ServedGroup implements GroupListener {
   }
 
   progressed(_view: ProgressView): void {}
-  readsConfirmed(): void {}
-  readsLost(): void {}
+
+  readsConfirmed(numbers: readonly number[]): void {
+    const { truth, nodeId } = this.#options;
+    for (const number of numbers) {
+      if (!this.#reads.has(number)) continue;
+      truth.readConfirmed(nodeId, this.group.commit, this.#reads.get(number)!);
+      this.#reads.delete(number);
+    }
+  }
+
+  readsLost(numbers: readonly number[]): void {
+    for (const number of numbers) this.#reads.delete(number);
+  }
+
   superseded(): void {
     this.#options.cluster.fail('nobody forced an election');
   }

@@ -41,6 +41,8 @@ export class Troubles {
   readonly #cluster: TroubledCluster;
   readonly #random: SeededRandom;
   #isOver = false;
+  /** Elections to come whose winners are cut off at once, before anybody has their first entry. */
+  #coups = 0;
 
   constructor(cluster: TroubledCluster, random: SeededRandom) {
     this.#cluster = cluster;
@@ -62,6 +64,28 @@ export class Troubles {
   #superviseSoon(): void {
     this.#cluster.scheduler.after(3_000, () => {
       for (const node of this.#cluster.nodes) node.restartWhereFailed();
+    });
+  }
+
+  /** A node begins to lead something. */
+  elected(id: number): void {
+    if (this.#coups === 0 || this.#isOver) return;
+    this.#coups--;
+    const others = this.#cluster.nodes.map(node => node.nodeId).filter(other => other !== id);
+    this.#isolate(id, others, this.#random.chance(0.5) ? 'cut' : 'silent');
+  }
+
+  #isolate(id: number, others: readonly number[], kind: 'cut' | 'silent'): void {
+    const { network, scheduler } = this.#cluster;
+    for (const other of others) {
+      network.cut(id, other, kind);
+      network.cut(other, id, kind);
+    }
+    scheduler.after(this.#random.between(300, 3_000), () => {
+      for (const other of others) {
+        network.heal(id, other);
+        network.heal(other, id);
+      }
     });
   }
 
@@ -133,6 +157,9 @@ export class Troubles {
       case 'slow-disk':
         this.#slowDown(node);
         return;
+      case 'dethrone':
+        this.#coups++;
+        return;
       case 'isolate':
       case 'behead':
       case 'transfer':
@@ -188,7 +215,7 @@ export class Troubles {
   /** Something happens to a leader. */
   #operate(what: 'isolate' | 'behead' | 'transfer' | 'retention' | 'membership'): void {
     const random = this.#random;
-    const { network, nodes, scheduler } = this.#cluster;
+    const { nodes, scheduler } = this.#cluster;
     const leaders = nodes.flatMap(node => {
       const { life } = node;
       if (life === null || life.stall.isStalled) return [];
@@ -200,13 +227,7 @@ export class Troubles {
     switch (what) {
       case 'isolate':
         // Long enough that another one is elected, while it goes on to take what clients bring.
-        network.partition([node.nodeId], others);
-        scheduler.after(random.between(300, 3_000), () => {
-          for (const id of others) {
-            network.heal(node.nodeId, id);
-            network.heal(id, node.nodeId);
-          }
-        });
+        this.#isolate(node.nodeId, others, 'cut');
         return;
       case 'behead':
         node.end(random.pick(['power', 'kill']));

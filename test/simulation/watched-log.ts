@@ -27,7 +27,11 @@ export class WatchedLog implements GroupLog {
     this.#node = node;
     this.listener = {
       durable: notice => {
-        if (this.#state !== null && notice.generation === this.inner.generation) this.#state.durable = notice.position;
+        if (this.#state !== null && notice.generation === this.inner.generation) {
+          const { end } = this.inner;
+          if (comparePositions(notice.position, end) > 0) truth.durableBeyond(node, notice.position, end);
+          this.#state.durable = notice.position;
+        }
         forward.durable(notice);
       },
       dropped: (state, endOffset) => {

@@ -5,28 +5,67 @@ import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { BrokerCluster } from '../broker-cluster.ts';
+import type { BrokerClusterPlan } from '../broker-plan.ts';
 import type { Cluster } from '../cluster.ts';
 import type { ClusterPlan } from '../cluster-plan.ts';
+import type { Directed, directed } from './directed.ts';
 
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const place = join(root, '.work/simulation-mutants');
 
-export interface Mutant {
+interface Change {
   readonly name: string;
   /** Below server/. */
   readonly file: string;
   readonly from: string;
   readonly to: string;
-  /** Random seeds find it in hundreds or never: scenarios of test/raft and test/storage do. */
-  readonly rarely?: true;
-  /** What makes it likely; the rest is drawn. */
-  readonly wishes?: Partial<ClusterPlan>;
+  /** Random seeds find it in hundreds or never, and this scenario does. */
+  readonly directed?: Directed;
 }
+
+/** What makes it likely is wished; the rest is drawn. */
+interface GroupsMutant extends Change {
+  readonly wishes: Partial<ClusterPlan>;
+}
+
+/** A fault of a broker above its groups. */
+interface BrokersMutant extends Change {
+  readonly brokers: Partial<BrokerClusterPlan>;
+}
+
+export type Mutant = GroupsMutant | BrokersMutant;
 
 const three = { nodes: 3, groups: [{ partition: 0, nodes: [1, 2, 3] }], safetyMs: 8_000, clientEveryMs: 40 } as const;
 const crashes = { ...three, troubles: ['power', 'slow-disk'], troubleEveryMs: 300 } as const;
 const splits = { ...three, troubles: ['isolate', 'behead'], troubleEveryMs: 900, safetyMs: 12_000 } as const;
+/** Leaders that nobody heard of. */
+const coups = {
+  ...three,
+  troubles: ['dethrone', 'behead', 'transfer'],
+  troubleEveryMs: 250,
+  safetyMs: 12_000,
+  clientEveryMs: 400,
+  appendBytesMax: 300,
+} as const;
+const slowSplits = {
+  ...splits,
+  troubles: ['isolate', 'slow-disk', 'dethrone'],
+  troubleEveryMs: 300,
+  clientEveryMs: 15,
+} as const;
 const fulls = { ...three, troubles: ['full', 'slow-disk', 'kill'], troubleEveryMs: 300 } as const;
+
+const brokersSplit: Partial<BrokerClusterPlan> = {
+  nodes: 3,
+  troubles: ['isolate', 'behead', 'slow-disk'],
+  troubleEveryMs: 700,
+  safetyMs: 8_000,
+  clientEveryMs: 40,
+  producers: 3,
+  topicsMax: 1,
+  hasAdministrators: false,
+};
 
 export const mutants: readonly Mutant[] = [
   {
@@ -66,19 +105,18 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'durable notice of an older generation believed',
-    rarely: true,
+    directed: 'a write under way at a cut',
     file: 'storage/log-writer.ts',
     from: 'if (generation !== this.#log.generation) return;\n    this.#noteDurable(group.end);',
     to: 'this.#noteDurable(group.end);',
-    wishes: splits,
+    wishes: slowSplits,
   },
   {
     name: 'starts left out of the comparison',
-    rarely: true,
     file: 'raft/append-request.ts',
     from: 'const own = shape.startsAfter(from);',
     to: 'const own = shape.startsAfter(from).filter(start => start.startOffset < shape.end.offset);',
-    wishes: splits,
+    wishes: coups,
   },
   {
     name: 'gap ignored: a request matches whatever stands before it',
@@ -89,15 +127,14 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'commit of an old term',
-    rarely: true,
     file: 'raft/leader.ts',
     from: 'agreed.epoch !== this.#replica.term || ',
     to: '',
-    wishes: splits,
+    wishes: coups,
   },
   {
     name: 'follower commits up to its own end',
-    rarely: true,
+    directed: 'the rules of the core, one by one',
     file: 'raft/replica.ts',
     from: 'this.commitTo(earlier(append.commit, judgement.matched));',
     to: 'this.commitTo(earlier(append.commit, this.shape.end));',
@@ -132,17 +169,17 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'a follower that is behind is sent to sleep',
-    rarely: true,
+    directed: 'the rules of the core, one by one',
     file: 'raft/leader.ts',
     from: 'if (isLast && !progress.hasAcknowledged(commit)) continue;',
     to: 'if (isLast && progress.acknowledged === null) continue;',
     wishes: {
       ...three,
-      clientEveryMs: 500,
+      clientEveryMs: 700,
       clients: 1,
-      troubles: ['silent', 'stall'],
-      troubleEveryMs: 1_500,
-      safetyMs: 15_000,
+      troubles: ['stall', 'noise'],
+      troubleEveryMs: 500,
+      safetyMs: 20_000,
     },
   },
   {
@@ -165,12 +202,25 @@ export const mutants: readonly Mutant[] = [
     wishes: splits,
   },
   {
-    name: 'messages judged while the log is being cut',
-    rarely: true,
+    name: 'orders carried out while the log is being cut',
     file: 'replication/replicated-log.ts',
-    from: "    if (this.#busy !== 'no') {\n      this.#wait(message);\n      return;\n    }\n",
+    from: "    if (this.#busy !== 'no') {\n      this.#orders.push(order);\n      return;\n    }\n",
     to: '',
     wishes: splits,
+  },
+  {
+    name: 'a read that no majority confirmed',
+    file: 'raft/read-rounds.ts',
+    from: "if (jointVote(configuration, votes) === 'won') last = index;",
+    to: 'last = index;',
+    wishes: splits,
+  },
+  {
+    name: 'a read of a leader that has committed nothing yet',
+    file: 'raft/leader.ts',
+    from: 'if (this.#reads.hasWaiting && this.#isReady) {',
+    to: 'if (this.#reads.hasWaiting) {',
+    wishes: { ...slowSplits, troubles: ['behead', 'slow-disk'], troubleEveryMs: 200, readers: 6, clients: 4 },
   },
   {
     name: 'core that is not told that its log lost something',
@@ -193,16 +243,36 @@ export const mutants: readonly Mutant[] = [
     to: 'for (const peer of [...peers].slice(1_000)) {',
     wishes: { nodes: 4, groups: [{ partition: 0, nodes: [1, 2, 3] }], troubles: ['kill'], safetyMs: 5_000 },
   },
+  {
+    name: 'acks=all answered by the leader alone',
+    file: 'broker/partition.ts',
+    from: "const waits = request.acks === 'all';",
+    to: 'const waits = false;',
+    brokers: brokersSplit,
+  },
+  {
+    name: 'an outcome that is unknown is told as a refusal',
+    file: 'broker/partition.ts',
+    from: "{ outcome: 'unknown', ...this.#where() });\n  }\n\n  #closedRefusal",
+    to: 'this.#where());\n  }\n\n  #closedRefusal',
+    brokers: brokersSplit,
+  },
 ];
 
-/** The cluster with the fault in it, loaded from a copy by Node's own import: a test runner would transform every copy of every file. */
-export const mutated = ({ name, file, from, to }: Mutant): typeof Cluster => {
+interface Mutated {
+  readonly Cluster: typeof Cluster;
+  readonly BrokerCluster: typeof BrokerCluster;
+  readonly directed: typeof directed;
+}
+
+/** Everything with the fault in it, loaded from a copy by Node's own import: a test runner would transform every copy of every file. */
+export const mutated = ({ name, file, from, to }: Mutant): Mutated => {
   const folder = join(place, name.replaceAll(/[^a-z]+/g, '-'));
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(join(folder, 'test'), { recursive: true });
-  for (const part of ['base', 'io', 'raft', 'replication', 'storage'])
-    cpSync(join(root, 'server', part), join(folder, 'server', part), { recursive: true });
-  for (const part of ['simulation', 'history', 'storage'])
+  const isSource = (path: string): boolean => !path.endsWith('node_modules');
+  cpSync(join(root, 'server'), join(folder, 'server'), { recursive: true, filter: isSource });
+  for (const part of ['simulation', 'history', 'storage', 'raft'])
     cpSync(join(root, 'test', part), join(folder, 'test', part), { recursive: true });
   const path = join(folder, 'server', file);
   const source = readFileSync(path, 'utf8');
@@ -210,24 +280,43 @@ export const mutated = ({ name, file, from, to }: Mutant): typeof Cluster => {
   if (parts.length !== 2) throw new Error(`${file} holds the text of "${name}" ${parts.length - 1} times`);
   writeFileSync(path, parts.join(to));
   const load = createRequire(import.meta.url);
-  return (load(join(folder, 'test/simulation/cluster.ts')) as { Cluster: typeof Cluster }).Cluster;
+  const loaded = (module: string): Partial<Mutated> => load(join(folder, 'test/simulation', module)) as Mutated;
+  return {
+    ...loaded('cluster.ts'),
+    ...loaded('broker-cluster.ts'),
+    ...loaded('mutants/directed.ts'),
+  } as Mutated;
 };
 
 export interface Caught {
-  /** Seeds until it failed; null: it held them all. */
-  readonly seeds: number | null;
+  /** Seeds until it failed, or the scenario that did; null: nothing. */
+  readonly by: number | Directed | null;
   readonly how: string;
 }
 
-export const hunt = async (mutant: Mutant, seedsMax: number): Promise<Caught> => {
-  const Mutated = mutated(mutant);
-  for (let seed = 0; seed < seedsMax; seed++) {
-    try {
-      await new Mutated(`mutant ${seed}`, mutant.wishes ?? {}).run();
-    } catch (fault) {
-      const [how = ''] = (fault instanceof Error ? fault.message : JSON.stringify(fault)).split('\n');
-      return { seeds: seed + 1, how };
-    }
+const failureOf = async (work: () => Promise<unknown>): Promise<string | null> => {
+  try {
+    await work();
+    return null;
+  } catch (fault) {
+    const [how = ''] = (fault instanceof Error ? fault.message : JSON.stringify(fault)).split('\n');
+    return how;
   }
-  return { seeds: null, how: '' };
+};
+
+/** Seeds are tried first, scenarios then. */
+export const hunt = async (mutant: Mutant, seedsMax: number): Promise<Caught> => {
+  const faulty = mutated(mutant);
+  for (let seed = 0; seed < seedsMax; seed++) {
+    const name = `mutant ${seed}`;
+    const how = await failureOf(() =>
+      'brokers' in mutant
+        ? new faulty.BrokerCluster(name, mutant.brokers).run()
+        : new faulty.Cluster(name, mutant.wishes).run(),
+    );
+    if (how !== null) return { by: seed + 1, how };
+  }
+  const scenario = mutant.directed;
+  const how = scenario === undefined ? null : await failureOf(faulty.directed[scenario]);
+  return how === null ? { by: null, how: '' } : { by: scenario!, how };
 };
