@@ -4,9 +4,9 @@ import { type Trouble, troubles } from './cluster-plan.ts';
 import type { SeededRandom } from './random.ts';
 
 /** Membership of groups is not changed by anybody yet, and what moves log starts are clients. */
-const notOfBrokers: readonly Trouble[] = ['membership', 'retention', 'dethrone'];
+const notOfBrokers: ReadonlySet<Trouble> = new Set(['membership', 'retention', 'dethrone']);
 
-export const brokerTroubles: readonly Trouble[] = troubles.filter(trouble => !notOfBrokers.includes(trouble));
+export const brokerTroubles: readonly Trouble[] = troubles.filter(trouble => !notOfBrokers.has(trouble));
 
 export interface BrokerClusterPlan {
   readonly nodes: number;
