@@ -58,6 +58,18 @@ export class DamageMap {
     }
   }
 
+  /** The file was written anew and is whole between the offsets, both included: epoch starts stand at either. */
+  repaired({ file, from, to }: { readonly file: string; readonly from: Offset; readonly to: Offset }): void {
+    for (let index = this.#ranges.length - 1; index >= 0; index--) {
+      const range = this.#ranges[index]!;
+      const isOther = range.file !== file && (range.from === range.to || range.to <= from || range.from >= to);
+      if (isOther || range.to < from || range.from > to) continue;
+      if (range.from < from) this.#ranges[index] = { ...range, to: from, toPosition: null };
+      else if (range.to > to) this.#ranges[index] = { ...range, from: to };
+      else this.#ranges.splice(index, 1);
+    }
+  }
+
   clear(): void {
     this.#ranges.length = 0;
   }

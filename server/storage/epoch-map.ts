@@ -103,6 +103,13 @@ export class EpochMap {
     return { epoch: start?.epoch ?? this.#base.epoch, offset: at };
   }
 
+  /** The position before an entry of the log. */
+  before({ epoch, baseOffset, isStart }: EntryHead): Position {
+    if (!isStart) return { epoch, offset: baseOffset };
+    const start = this.#starts.findLast(each => each.epoch < epoch);
+    return { epoch: start?.epoch ?? this.#base.epoch, offset: baseOffset };
+  }
+
   /** Drops the starts behind the position; true when there were any. */
   cut(to: Position): boolean {
     const kept = this.#starts.filter(start => comparePositions(positionOfStart(start), to) <= 0);

@@ -15,6 +15,7 @@ import {
 import { assert } from '../base/assert.ts';
 import { PENDING_LOG_BYTES_MAX } from '../base/limits.ts';
 import type { LogPump } from './log-pump.ts';
+import type { LogSettings } from './log-settings.ts';
 import type { OpenLog } from './open-log.ts';
 import { Segment } from './segment.ts';
 
@@ -23,6 +24,26 @@ export type AppendRefusal = 'full' | 'failed' | 'closed' | 'backlog';
 export type AppendOutcome =
   | { readonly ok: true; readonly baseOffset: Offset; readonly endOffset: Offset }
   | { readonly ok: false; readonly refusal: AppendRefusal };
+
+/** Whether a batch begins a segment of its own behind this one. Decided by content and batch timestamps only. */
+export const needsRoll = (
+  active: Segment,
+  {
+    batch,
+    endOffset,
+    settings,
+  }: { readonly batch: Uint8Array; readonly endOffset: Offset; readonly settings: LogSettings },
+): boolean => {
+  if (active.isEmpty) return false;
+  if (active.byteLength + batch.length > settings.segmentBytes) return true;
+  if (endOffset - active.baseOffset > 0x7fffffff || active.byteLength + batch.length > 0x7fffffff) return true;
+  // A batch without records dates nothing: an election among old records is no reason to roll.
+  const isDated = active.firstTimestamp !== null && readRecordCount(batch, 0) > 0;
+  if (isDated && readMaxTimestamp(batch, 0) - active.firstTimestamp! > settings.segmentMs) return true;
+  const indexes = active.indexes;
+  assert(indexes !== null, 'the active segment has its indexes in memory');
+  return indexes.offsets.byteLength + 8 > settings.segmentIndexBytes;
+};
 
 export class LogAppends {
   readonly #log: OpenLog;
@@ -95,26 +116,13 @@ export class LogAppends {
     log.endOffset = endOffset;
   }
 
-  /** The active segment, or a new one where the batch does not belong into it. Decided by content and batch timestamps only. */
+  /** The active segment, or a new one where the batch does not belong into it. */
   #segmentFor(batch: Uint8Array, endOffset: Offset): Segment {
     const active = this.#log.segments.at(-1);
-    if (active !== undefined && !this.#needsRoll(active, batch, endOffset)) return active;
+    if (active !== undefined && !needsRoll(active, { batch, endOffset, settings: this.#log.settings })) return active;
     active?.noteSealed();
     const segment = new Segment(this.#log.directory, this.#log.endOffset);
     this.#log.segments.push(segment);
     return segment;
-  }
-
-  #needsRoll(active: Segment, batch: Uint8Array, endOffset: Offset): boolean {
-    if (active.isEmpty) return false;
-    const settings = this.#log.settings;
-    if (active.byteLength + batch.length > settings.segmentBytes) return true;
-    if (endOffset - active.baseOffset > 0x7fffffff || active.byteLength + batch.length > 0x7fffffff) return true;
-    // A batch without records dates nothing: an election among old records is no reason to roll.
-    const isDated = active.firstTimestamp !== null && readRecordCount(batch, 0) > 0;
-    if (isDated && readMaxTimestamp(batch, 0) - active.firstTimestamp! > settings.segmentMs) return true;
-    const indexes = active.indexes;
-    assert(indexes !== null, 'the active segment has its indexes in memory');
-    return indexes.offsets.byteLength + 8 > settings.segmentIndexBytes;
   }
 }

@@ -13,6 +13,7 @@ import { isOffset, type LeaderEpoch, leaderEpoch, type Offset, offset } from '@s
 import { type EpochStart, ORIGIN, type Position } from '../base/position.ts';
 import { StartRefusal } from '../base/start-refusal.ts';
 import type { NodeStore, StoreValue } from './node-store.ts';
+import type { Segment } from './segment.ts';
 
 /** Everything below `endOffset`, up to `position` in the segment, was synced. */
 export interface SyncPoint {
@@ -68,6 +69,17 @@ export interface SealedMark {
   readonly latestTimestamp: number;
   readonly latestOffset: number;
 }
+
+/** Of a segment that takes nothing more. */
+export const sealedMarkOf = (segment: Segment): SealedMark => ({
+  baseOffset: segment.baseOffset,
+  endOffset: segment.endOffset,
+  lastEpoch: segment.lastEpoch,
+  byteLength: segment.byteLength,
+  crc: segment.crc,
+  latestTimestamp: Number.isFinite(segment.latest.timestamp) ? segment.latest.timestamp : -1,
+  latestOffset: segment.latest.lastOffset,
+});
 
 /** Lines of the store have a checksum: what is wrong in one was written so. */
 export const refuseMark = (field: string): StartRefusal =>

@@ -375,6 +375,8 @@ export class LogReader {
       offsetMax: segment.endOffset,
     });
     if (generation !== this.#view.generation() || this.#isDropped(segment)) return null;
+    // Another file has its place: what was found is of neither.
+    if (!this.#view.segments.includes(segment)) return null;
     const range: DamagedRange = {
       from: offset(found.from),
       to: offset(behind?.baseOffset ?? Math.min(segment.endOffset, this.#view.durableOffset())),

@@ -7,6 +7,7 @@ import { comparePositions, type Position } from '../base/position.ts';
 import { DiskFault, type DiskFile } from '../io/disk.ts';
 import type { WriteGroup } from './append-queue.ts';
 import type { LogFailures } from './log-failures.ts';
+import { sealedMarkOf } from './log-marks.ts';
 import { LogPump } from './log-pump.ts';
 import { syncFile } from './log-sync.ts';
 import type { LogSyncPoints } from './log-sync-points.ts';
@@ -114,15 +115,7 @@ export class LogWriter {
     await writeIndexes(this.#log.context.files, segment, 1);
     await files.use(segment.offsetIndexPath, file => syncFile(this.#log, file));
     await files.use(segment.timeIndexPath, file => syncFile(this.#log, file));
-    this.#log.marks.setSealed({
-      baseOffset: segment.baseOffset,
-      endOffset: segment.endOffset,
-      lastEpoch: segment.lastEpoch,
-      byteLength: segment.byteLength,
-      crc: segment.crc,
-      latestTimestamp: Number.isFinite(segment.latest.timestamp) ? segment.latest.timestamp : -1,
-      latestOffset: segment.latest.lastOffset,
-    });
+    this.#log.marks.setSealed(sealedMarkOf(segment));
     // All of it is synced, in flush mode `interval` too: recovery begins behind it, with the epochs that it has. A cut that
     // waits has lowered the durable position already.
     if (comparePositions(segment.end, this.#log.durable) === 0) this.#syncPoints.note();

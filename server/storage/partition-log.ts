@@ -35,6 +35,7 @@ import { LogFailures } from './log-failures.ts';
 import { finishInstall, installLog } from './log-install.ts';
 import { LogMarks } from './log-marks.ts';
 import { type FollowOutcome, type FoundTimestamp, LogReader, type ReadLimits, type ReadOutcome } from './log-reader.ts';
+import { LogRepair, type RepairOutcome, type RepairSource } from './log-repair.ts';
 import { LogRetention } from './log-retention.ts';
 import type { LogSettings } from './log-settings.ts';
 import { SyncFailure } from './log-sync.ts';
@@ -75,6 +76,7 @@ export class PartitionLog {
   readonly #writer: LogWriter;
   readonly #appends: LogAppends;
   readonly #retention: LogRetention;
+  readonly #repair: LogRepair;
   readonly #reader: LogReader;
   /** What recovery says of the replica, but for what is found later. */
   readonly #found: FoundAtOpen;
@@ -88,6 +90,7 @@ export class PartitionLog {
     this.#writer = new LogWriter(log, { syncPoints: this.#syncPoints, failures: this.#failures });
     this.#appends = new LogAppends(log, this.#writer.pump);
     this.#retention = new LogRetention(log, { syncPoints: this.#syncPoints, writer: this.#writer });
+    this.#repair = new LogRepair(log, this.#writer.pump);
     this.#reader = new LogReader(log.context, log.view());
   }
 
@@ -342,6 +345,13 @@ export class PartitionLog {
   /** The first record at or after the time, below `endMax`; null where there is none. */
   findTimestamp(timestampMs: number, endMax: Offset): Promise<FoundTimestamp | null> {
     return this.#reader.findTimestamp(timestampMs, endMax);
+  }
+
+  // --------------------------------------------------------------------------------------------------------- repair
+
+  /** Fetches the first thing that is damaged again. One at a time. */
+  repair(source: RepairSource): Promise<RepairOutcome> {
+    return this.#repair.repair(source);
   }
 
   // ------------------------------------------------------------------------------------------------------- retention

@@ -30,7 +30,7 @@ import { DamageMap } from './damage.ts';
 import { EpochMap } from './epoch-map.ts';
 import { readIndexFile, saveIndexFile } from './index-cache.ts';
 import type { LogContext } from './log-context.ts';
-import type { LogMarks, SyncPoint } from './log-marks.ts';
+import { type LogMarks, sealedMarkOf, type SyncPoint } from './log-marks.ts';
 import {
   findBatchBehind,
   type FoundBatch,
@@ -331,15 +331,7 @@ class Recovery {
     if (mark === null && isWhole) {
       // With the mark the indexes are trusted: those of before must not come back to it.
       await this.#context.disk.syncDirectory(this.#request.directory);
-      this.#marks.setSealed({
-        baseOffset: segment.baseOffset,
-        endOffset: segment.endOffset,
-        lastEpoch: segment.lastEpoch,
-        byteLength: segment.byteLength,
-        crc: segment.crc,
-        latestTimestamp: Number.isFinite(segment.latest.timestamp) ? segment.latest.timestamp : -1,
-        latestOffset: segment.latest.lastOffset,
-      });
+      this.#marks.setSealed(sealedMarkOf(segment));
     }
   }
 

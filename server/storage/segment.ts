@@ -33,6 +33,7 @@ export interface SegmentIndexes {
 }
 
 export class Segment {
+  readonly directory: string;
   readonly baseOffset: Offset;
   readonly logPath: string;
   readonly offsetIndexPath: string;
@@ -58,6 +59,7 @@ export class Segment {
   indexes: SegmentIndexes | null = { offsets: new OffsetIndex(), times: new TimeIndex() };
 
   constructor(directory: string, baseOffset: Offset) {
+    this.directory = directory;
     this.baseOffset = baseOffset;
     this.endOffset = baseOffset;
     this.logPath = path.join(directory, segmentFileName(baseOffset, 'log'));

@@ -6,7 +6,8 @@
 
 import { describe, expect, test } from 'vitest';
 import { isFull, stride } from './crash-share.ts';
-import { countChanges, type Death, type LifeOptions, LogLife } from './log-life.ts';
+import type { Death } from './cut-short.ts';
+import { countChanges, type LifeOptions, LogLife } from './log-life.ts';
 
 const SEEDS = isFull ? 8 : 2;
 

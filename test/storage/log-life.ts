@@ -14,30 +14,16 @@ import { leaderEpoch, offset } from '@sluice/protocol/ids';
 import { encodeEpochStart, isEpochStart, readLastOffset, readLeaderEpoch, stampBatch } from '@sluice/protocol/record';
 import { comparePositions, earlier, later, ORIGIN, type Position, positionAt } from '../../server/base/position.ts';
 import type { PartitionLog } from '../../server/storage/partition-log.ts';
-import { type DiskCall, usual } from '../simulation/disk.ts';
+import { usual } from '../simulation/disk.ts';
 import { type BatchPlan, makeBatch } from './batches.ts';
+import { cutShort, type Death, isChange } from './cut-short.ts';
 import { LogWorld, PARTITION, type WorldOptions } from './log-world.ts';
 import { judgeFiles } from './partition-files.ts';
-
-const CHANGES = new Set<DiskCall['kind']>([
-  'write',
-  'sync',
-  'rename',
-  'make-directory',
-  'sync-directory',
-  'remove-file',
-  'truncate',
-]);
-
-/** Opening changes something only when it creates; the simulated disk does not tell, and one more point does no harm. */
-const isChange = (call: DiskCall): boolean => CHANGES.has(call.kind) || call.kind === 'open';
 
 export interface LifeOptions extends WorldOptions {
   /** How many times larger records, segments and what retention keeps are: beyond 10 a write covers several pages. */
   readonly scale?: number;
 }
-
-export type Death = 'power' | 'kill';
 
 interface Appended {
   readonly baseOffset: number;
@@ -115,31 +101,11 @@ export class LogLife {
 
   /** Runs `work` until it is done or the given change of the disk, at which the world ends. Answers whether it came to its end. */
   async cutShort(begin: () => Promise<unknown>, change: number, death: Death): Promise<boolean> {
-    const { world } = this;
-    const progress = { isDone: false, isDead: false };
-    let changes = 0;
-    world.disk.judge = call => {
-      if (isChange(call) && ++changes === change) {
-        progress.isDead = true;
-        if (death === 'power') world.crash();
-        else world.kill();
-      }
-      return usual;
-    };
-    let failure: unknown = null;
-    begin().then(
-      () => (progress.isDone = true),
-      (cause: unknown) => {
-        failure = cause;
-        progress.isDone = true;
-      },
-    );
-    await world.scheduler.driveUntil(() => progress.isDone || progress.isDead);
-    world.disk.judge = () => usual;
+    const { isDone, failure } = await cutShort(this.world, begin, { change, death });
     // What was said to be durable in the step of the crash itself counts.
     this.#note();
     if (failure !== null) throw failure;
-    return !progress.isDead;
+    return isDone;
   }
 
   /** Opens the log, ends that at the given change of the disk (0: does not), and opens it again; then everything must hold. */
