@@ -9,7 +9,7 @@ import type { NodeId } from '@sluice/protocol/ids';
 import { VERSION, type Config, formatAddress, type NodeRole } from './config.ts';
 import { BODY_BUDGET_BYTES, OUTGOING_BYTES_MAX, STREAM_PIECES_PER_TURN } from './base/limits.ts';
 import type { Logger } from './base/logger.ts';
-import { createMetrics } from './base/metrics.ts';
+import { createMetrics, type Metrics } from './base/metrics.ts';
 import { StartInterrupted, StartRefusal } from './base/start-refusal.ts';
 import { checkTopicConfig, type TopicConfig } from './base/topic-config.ts';
 import type { Broker } from './broker/broker.ts';
@@ -42,6 +42,7 @@ import { type OpenedGroupLog, openGroupLog } from './replication/open-group-log.
 import { PeerRequests } from './replication/peer-request.ts';
 import { StoreRecords } from './replication/replica-records.ts';
 import type { ReplicatedLog } from './replication/replicated-log.ts';
+import { ReplicaRepair } from './replication/replica-repair.ts';
 import { Replication } from './replication/replication.ts';
 import { directoryId, incarnation as incarnationOf } from './state/cluster/record.ts';
 import type { FormerCatalogue } from './state/cluster/single-broker.ts';
@@ -90,7 +91,14 @@ export const startNode = async (config: Config, logger: Logger, interrupted?: Ab
     for (const close of opened.toReversed()) await close();
   };
   try {
-    const cluster = await joinCluster({ config, directory, logger, topicDefaults: topicDefaults.value, opened });
+    const cluster = await joinCluster({
+      config,
+      directory,
+      logger,
+      topicDefaults: topicDefaults.value,
+      metrics,
+      opened,
+    });
     const broker = new ClusterBroker({
       ...cluster,
       directory,
@@ -185,12 +193,14 @@ interface ClusterParts {
   readonly directory: DataDirectory;
   readonly logger: Logger;
   readonly topicDefaults: TopicConfig;
+  readonly metrics: Metrics;
   /** What ends it all, the last one first; also what was begun when this fails. */
   readonly opened: (() => Promise<void>)[];
 }
 
 /** Makes this node part of its cluster, or the whole of one. */
-const joinCluster = async ({ config, directory, logger, topicDefaults, opened }: ClusterParts): Promise<Membership> => {
+const joinCluster = async (parts: ClusterParts): Promise<Membership> => {
+  const { config, directory, logger, topicDefaults, metrics, opened } = parts;
   const { identity, path } = directory;
   const nodeId = identity.nodeId as NodeId;
   const disk = realDisk;
@@ -226,6 +236,19 @@ const joinCluster = async ({ config, directory, logger, topicDefaults, opened }:
     replication.close();
     await metadataLog?.log.close();
   });
+  if (links !== null) {
+    const repair = new ReplicaRepair({
+      ...environment,
+      replication,
+      links,
+      requests,
+      repaired({ fetchedBytes }) {
+        metrics.repairedSegments.add(1);
+        metrics.repairedBytes.add(fetchedBytes);
+      },
+    });
+    opened.push(async () => repair.close());
+  }
   replication.start();
   links?.start({
     frame: (from, lane, frame) => replication.frame(from, lane, frame),

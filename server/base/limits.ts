@@ -326,6 +326,13 @@ export const PEER_SILENT_LOOKS_MAX = 3;
 export const PEER_KEEPALIVE_MS = 5_000;
 export const PEER_KEEPALIVE_TIMEOUT_MS = 15_000;
 
+/** What a damaged replica fetches of another one at a time: two reads of a disk, and small beside what crosses for clients. */
+export const REPAIR_PIECE_BYTES = MIB;
+export const REPAIR_CALL_MS_MAX = 10_000;
+/** Between two attempts to repair one replica, doubling: the others may be damaged as well, or away. */
+export const REPAIR_RETRY_MS_MIN = 1_000;
+export const REPAIR_RETRY_MS_MAX = 60_000;
+
 /** Messages of one group that wait while its log is being cut or replaced; Raft repeats what is dropped beyond. */
 export const WAITING_MESSAGES_MAX = 256;
 export const WAITING_MESSAGE_BYTES_MAX = 4 * MIB;

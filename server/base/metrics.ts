@@ -66,6 +66,9 @@ export interface Metrics {
   /** One object a door and verb, made once and kept by the caller: looking labels up costs more than counting. */
   verb(door: Door, verb: string): VerbMetrics;
   readonly syncSeconds: Durations;
+  /** Damaged segments that are whole again, and what was fetched of other replicas for that. */
+  readonly repairedSegments: Count;
+  readonly repairedBytes: Count;
   readonly openStreams: Gauge<'door'>;
 }
 
@@ -98,6 +101,16 @@ export const createMetrics = (): Metrics => {
     help: 'Duration of one fdatasync',
     bounds: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1],
   });
+  const repairedSegments = new CountFamily(
+    registry,
+    'sluice_repaired_segments_total',
+    'Damaged or missing segments of a log that were made whole from other replicas',
+  );
+  const repairedBytes = new CountFamily(
+    registry,
+    'sluice_repaired_bytes_total',
+    'Bytes of damaged or missing batches fetched again from other replicas',
+  );
   let report: () => BrokerReport = () => ({ partitions: [], pendingProduceBytes: 0, tailCacheBytes: 0 });
   const partitionGauge = (name: string, help: string, value: (partition: PartitionReport) => number): void => {
     const gauge: Gauge<'topic' | 'partition'> = new Gauge({
@@ -245,6 +258,8 @@ export const createMetrics = (): Metrics => {
         cut: () => cut.add(1),
       };
     },
+    repairedSegments: repairedSegments.count({}),
+    repairedBytes: repairedBytes.count({}),
     syncSeconds: syncs.durations({}),
     openStreams: new Gauge({
       name: 'sluice_open_streams',

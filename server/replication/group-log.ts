@@ -10,6 +10,7 @@ import type { ReplicaCondition } from '../base/replica-condition.ts';
 import type { DamagedRange } from '../storage/damage.ts';
 import type { FollowOutcome } from '../storage/log-reader.ts';
 import type { AppendOutcome } from '../storage/log-appends.ts';
+import type { RepairOutcome, RepairSource } from '../storage/log-repair.ts';
 import type { LogListener, LogState } from '../storage/open-log.ts';
 
 export interface GroupLog {
@@ -29,6 +30,8 @@ export interface GroupLog {
   install(base: Position): Promise<void>;
   advanceStart(start: Offset): Promise<void>;
   readAfter(position: Position, limits: { readonly bytesMax: number }): Promise<FollowOutcome>;
+  /** Fetches the first thing that is damaged again. One at a time. */
+  repair(source: RepairSource): Promise<RepairOutcome>;
 }
 
 /**

@@ -37,6 +37,8 @@ import type {
 } from '../raft/ready.ts';
 import type { RaftSettings } from '../raft/replica.ts';
 import type { ReplicaId } from '../raft/replica-id.ts';
+import type { FollowOutcome } from '../storage/log-reader.ts';
+import type { RepairOutcome, RepairSource } from '../storage/log-repair.ts';
 import { headsOf } from './batch-heads.ts';
 import { storedForm } from './configuration-form.ts';
 import { conditionOf, type GroupLog } from './group-log.ts';
@@ -96,6 +98,8 @@ export interface GroupHost {
   sendAppend(name: GroupName, to: ReplicaId, source: AppendSource): void;
   sendSnapshot(name: GroupName, source: SnapshotSource): void;
   roleChanged(group: ReplicatedLog, change: RoleChange): void;
+  /** Its log is damaged, as was found now. */
+  damaged(group: ReplicatedLog): void;
   /** To be settled at the end of this turn: see `settle`. */
   touched(group: ReplicatedLog): void;
 }
@@ -225,6 +229,13 @@ export class ReplicatedLog {
   }
   get condition(): ReplicaCondition {
     return this.#raft.condition;
+  }
+  /** Some of its log cannot be read. */
+  get isDamaged(): boolean {
+    return this.#log.damagedRanges.length > 0;
+  }
+  get isClosed(): boolean {
+    return this.#isClosed;
   }
   get isQuiet(): boolean {
     return this.#raft.isQuiet;
@@ -408,6 +419,23 @@ export class ReplicatedLog {
     if (!this.#isClosed) this.#followStart();
   }
 
+  /** What stands behind a position of this log, for a replica that lost it. */
+  async entriesAfter(position: Position, bytesMax: number): Promise<FollowOutcome> {
+    const read = await this.#log.readAfter(position, { bytesMax });
+    if (read.kind === 'damaged' && !this.#isClosed) this.#lookAtLog();
+    return read;
+  }
+
+  /** Fetches the first thing that is damaged again. One at a time. */
+  async repair(source: RepairSource): Promise<RepairOutcome> {
+    const outcome = await this.#log.repair(source);
+    if (!this.#isClosed) {
+      this.#lookAtLog();
+      this.#touch();
+    }
+    return outcome;
+  }
+
   close(): void {
     this.#isClosed = true;
     this.#forgetWaiting();
@@ -500,6 +528,7 @@ export class ReplicatedLog {
   #lookAtLog(): void {
     if (!this.#isLogNews || this.#busy === 'log') return;
     this.#seen = this.#look();
+    if (this.isDamaged) this.#options.host.damaged(this);
     const condition = this.#conditionNow();
     if (condition.kind !== this.#raft.condition.kind || condition.kind === 'faulty') this.#raft.setCondition(condition);
     this.#followStart();

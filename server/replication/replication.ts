@@ -115,6 +115,7 @@ export class Replication {
   /** Lanes that are held back until there is less of it. */
   #held: (() => void)[] = [];
   #heldCount = 0;
+  #damageListener: ((group: ReplicatedLog) => void) | null = null;
   readonly #receivedBytesMax: number;
   readonly #patienceTicks: number;
   #timer: Timer | null = null;
@@ -135,6 +136,7 @@ export class Replication {
       sendAppend: (name, to, source) => this.#sendAppend(name, to, source),
       sendSnapshot: (name, source) => this.#sendSnapshot(name, source),
       roleChanged: (group, change) => this.#roleChanged(group, change),
+      damaged: group => this.#damageListener?.(group),
       touched: group => this.#touch(group),
     };
   }
@@ -166,6 +168,7 @@ export class Replication {
     this.#groups.set(key, hosted);
     this.#hosted.set(group, hosted);
     news?.attach(group);
+    if (group.isDamaged) this.#damageListener?.(group);
     // There is nobody to wait for.
     if (group.isAlone && options.isPatient !== true) group.campaign();
     this.#touch(group);
@@ -189,6 +192,12 @@ export class Replication {
     this.#groups.delete(key);
     this.#leaders.forget(name);
     this.#letGo();
+  }
+
+  /** Told of each group whose log is damaged, once it is opened or whenever more is found. */
+  onDamage(listener: (group: ReplicatedLog) => void): void {
+    this.#damageListener = listener;
+    for (const { group } of this.#groups.values()) if (group.isDamaged) listener(group);
   }
 
   /** How often a bulk lane was held back. */

@@ -26,7 +26,8 @@ export interface LogCheckRequest {
   readonly found: (finding: Finding) => void;
 }
 
-export const ACCEPT_LOSS = 'restore the file from a copy, or give the records up with `sluice doctor --accept-loss`';
+export const ACCEPT_LOSS =
+  'start the broker, which fetches it again from the other replicas of the partition; where there are none, restore the file from a copy, or give the records up with `sluice doctor --accept-loss`';
 
 /** Of a checkpoint by which good batches look damaged. */
 export const CHECKPOINT_MISFIT = 'the epochs do not fit the batches of the log';

@@ -51,6 +51,8 @@ export type RepairOutcome =
   /** As damaged as before, and to be tried again. */
   | { readonly kind: 'not-now'; readonly reason: string };
 
+const NOBODY = 'no other replica has the damaged records now';
+
 /** Why an attempt ended early. */
 class Refused extends Error {}
 
@@ -80,6 +82,10 @@ export class LogRepair {
   async repair(source: RepairSource): Promise<RepairOutcome> {
     const [range] = this.#log.damage.ranges;
     if (range === undefined) return { kind: 'nothing-damaged' };
+    // Nothing is copied for as long as nobody answers.
+    if ((await source.batchesAfter(this.#log.epochs.positionBelow(range.from))) === null) {
+      return { kind: 'not-now', reason: NOBODY };
+    }
     const attempt = new Attempt(this.#log, this.#pump, source);
     try {
       return { kind: 'repaired', repaired: await attempt.run(range) };
@@ -315,7 +321,7 @@ class Attempt {
   async #fetch(upTo: Position, { isTail }: { readonly isTail: boolean }): Promise<void> {
     while (isBefore(this.#at, upTo)) {
       const batches = await this.#source.batchesAfter(this.#at);
-      if (batches === null) throw new Refused('no other replica has the damaged records now');
+      if (batches === null) throw new Refused(NOBODY);
       for (const batch of batches) {
         if (!isBefore(this.#at, upTo)) break;
         await this.#take(batch, { upTo, isTail });

@@ -16,12 +16,14 @@ import { topicSettings } from '../../server/broker/topic-settings.ts';
 import type { DirectoryLocks } from '../../server/io/directory-lock.ts';
 import { openGroupLog } from '../../server/replication/open-group-log.ts';
 import { PeerRequests } from '../../server/replication/peer-request.ts';
+import { ReplicaRepair } from '../../server/replication/replica-repair.ts';
 import { Replication } from '../../server/replication/replication.ts';
 import { StoreRecords } from '../../server/replication/replica-records.ts';
 import { DataDirectory } from '../../server/storage/data-directory.ts';
 import type { LogSettings } from '../../server/storage/log-settings.ts';
 import { SimulatedClock } from '../simulation/clock.ts';
 import { type DiskCall, SimulatedDisk, usual } from '../simulation/disk.ts';
+import type { Repaired } from '../../server/storage/log-repair.ts';
 import type { SimulatedPeerLinks } from '../simulation/network-links.ts';
 import { SimulatedNetwork } from '../simulation/network.ts';
 import { SeededRandom } from '../simulation/random.ts';
@@ -134,6 +136,8 @@ export class BrokerNode {
   readonly local: LocalPartitions;
   readonly routes: PartitionRoutes;
   readonly storeFaults: string[];
+  readonly repaired: Repaired[] = [];
+  readonly repair: ReplicaRepair | null = null;
   pending: PendingBytes = countPending(64 * 1024 * 1024);
   readonly #partitions = new Map<number, Partition>();
 
@@ -204,6 +208,10 @@ export class BrokerNode {
       local: this.local,
     });
     answerPeers(this.requests, this.local);
+    if (this.links !== null) {
+      const parts = { replication: this.replication, links: this.links, requests: this.requests };
+      this.repair = new ReplicaRepair({ ...parts, clock, logger: silent, repaired: each => this.repaired.push(each) });
+    }
     this.replication.start();
     this.links?.start({
       frame: (from, lane, frame) => this.replication.frame(from, lane, frame),

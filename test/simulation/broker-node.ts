@@ -16,6 +16,7 @@ import type { PeerHandlers, PeerLinks } from '../../server/io/peer-link.ts';
 import { type OpenedGroupLog, openGroupLog } from '../../server/replication/open-group-log.ts';
 import { PeerRequests } from '../../server/replication/peer-request.ts';
 import { StoreRecords } from '../../server/replication/replica-records.ts';
+import { ReplicaRepair } from '../../server/replication/replica-repair.ts';
 import { Replication } from '../../server/replication/replication.ts';
 import { directoryId, incarnation } from '../../server/state/cluster/record.ts';
 import { DataDirectory } from '../../server/storage/data-directory.ts';
@@ -53,6 +54,7 @@ export interface BrokerLife {
 
 interface RunningBroker {
   readonly directory: DataDirectory;
+  readonly repair: ReplicaRepair;
   readonly replication: Replication;
   readonly metadata: Metadata;
   readonly broker: ClusterBroker;
@@ -176,6 +178,7 @@ export class BrokerNode {
       electionMs: ELECTION_MS,
     });
     const late: { broker: ClusterBroker | null; metadata: Metadata | null } = { broker: null, metadata: null };
+    const repair = new ReplicaRepair({ replication, links, requests, clock, logger });
     replication.start();
     links.start(
       handlersOf({ replication, requests, stall }, ({ nodeId, directory: theirs }) => {
@@ -249,7 +252,7 @@ export class BrokerNode {
     late.broker = broker;
     await metadata.joined();
     await broker.open();
-    life.running = { directory, replication, metadata, broker };
+    life.running = { directory, replication, repair, metadata, broker };
     this.#cluster.trace(`${this.nodeId} is up`);
   }
 
@@ -294,10 +297,11 @@ export class BrokerNode {
   /** As a clean stop, without a hand-over. */
   async stop(): Promise<void> {
     this.#isRetired = true;
-    const { directory, replication, metadata, broker } = this.running;
+    const { directory, replication, repair, metadata, broker } = this.running;
     const { links, metadata: group } = this.life!;
     await broker.close();
     await metadata.close();
+    repair.close();
     replication.close();
     await group?.log.close();
     await links?.close();

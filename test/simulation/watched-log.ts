@@ -7,6 +7,7 @@ import type { ReplicaCondition } from '../../server/base/replica-condition.ts';
 import type { GroupLog } from '../../server/replication/group-log.ts';
 import type { DamagedRange } from '../../server/storage/damage.ts';
 import type { FollowOutcome } from '../../server/storage/log-reader.ts';
+import type { RepairOutcome, RepairSource } from '../../server/storage/log-repair.ts';
 import type { AppendOutcome } from '../../server/storage/log-appends.ts';
 import type { LogListener, LogState } from '../../server/storage/open-log.ts';
 import type { PartitionLog } from '../../server/storage/partition-log.ts';
@@ -146,6 +147,10 @@ export class WatchedLog implements GroupLog {
 
   readAfter(position: Position, limits: { readonly bytesMax: number }): Promise<FollowOutcome> {
     return this.inner.readAfter(position, limits);
+  }
+
+  repair(source: RepairSource): Promise<RepairOutcome> {
+    return this.inner.repair(source);
   }
 }
 
