@@ -103,6 +103,7 @@ export const startNode = async (config: Config, logger: Logger, interrupted?: Ab
       ...cluster,
       directory,
       clock: realClock,
+      random: realRandom,
       logger,
       topicDefaults: topicDefaults.value,
       version: VERSION,

@@ -156,6 +156,16 @@ export const OFFSET_METADATA_CHARS_SUM_MAX = 1024 * KIB;
 export const OFFSETS_RETENTION_MS = 7 * 24 * 3_600_000;
 /** Of a topic that the metadata does not know: longer than any node's copy of it stays behind. */
 export const OFFSETS_UNKNOWN_TOPIC_MS = 600_000;
+/** Partitions of the topic that keeps the groups: they spread over the nodes of a cluster, and each is a Raft group. */
+export const OFFSETS_TOPIC_PARTITIONS = 16;
+/** The coordinators' clock: members are judged once a tick, and a late tick is one tick. */
+export const GROUP_TICK_MS = 500;
+/** Ticks between two looks for positions that nobody will come back for: a minute. */
+export const OFFSETS_EXPIRY_TICKS = 120;
+/** A request about a group is tried for so long where it does not say it: a few elections. */
+export const GROUP_REQUEST_MS = 15_000;
+/** Groups of one page of their list. */
+export const GROUP_PAGE_MAX = 1_000;
 /** Members put out, or groups looked at again, in one step: the rest follows in the next one. */
 export const GROUPS_PER_STEP_MAX = 100;
 

@@ -6,6 +6,7 @@
 import type { Facts, Result } from '@sluice/protocol/errors';
 import type { LeaderEpoch, NodeId, Offset, TopicId } from '@sluice/protocol/ids';
 import type { ConfigEntry } from '../base/topic-config.ts';
+import type { Groups } from './groups.ts';
 
 /** `all`: durable as the topic's flush mode says. `leader`: accepted, before the sync. `none`: nobody waits for the answer. */
 export type Acks = 'all' | 'leader' | 'none';
@@ -36,6 +37,7 @@ export type ProduceCode =
   | 'CORRUPT_BATCH'
   | 'UNSUPPORTED_COMPRESSION'
   | 'RECORD_TOO_LARGE'
+  | 'FORBIDDEN'
   | 'THROTTLED'
   | 'STORAGE_FAILED'
   | 'DISK_FULL'
@@ -252,6 +254,8 @@ export interface Broker {
   deleteTopic(name: string): Promise<Result<null, DeleteTopicCode>>;
   /** Moves the log start of a partition up; durable when it answers. Nothing at or above the high watermark is deleted. */
   deleteRecords(request: DeleteRecordsRequest): Promise<Result<DeletedRecords, DeleteRecordsCode>>;
+
+  readonly groups: Groups;
 
   cluster(): ClusterView;
   /** Calls `listener` after every change of topics or leaders, until the returned function is called. */

@@ -12,6 +12,9 @@ import type { BrokerReport } from '../base/metrics.ts';
 import { describeTopicConfig, type TopicConfig } from '../base/topic-config.ts';
 import type { Clock, Timer } from '../io/clock.ts';
 import type { PeerLinks } from '../io/peer-link.ts';
+import type { Random } from '../io/random.ts';
+import { GroupClient } from '../coordinator/groups/group-client.ts';
+import { GroupCoordinators } from '../coordinator/groups/group-coordinators.ts';
 import type { Metadata } from '../coordinator/metadata.ts';
 import type { GroupName } from '../replication/group-name.ts';
 import type { PeerRequests } from '../replication/peer-request.ts';
@@ -48,6 +51,7 @@ import type {
   TopicView,
 } from './broker.ts';
 import type { Partition } from './partition.ts';
+import { ClusterGroups } from './cluster-groups.ts';
 import { fetchFromLeaders } from './fetch-from-leaders.ts';
 import { LocalPartitions } from './local-partitions.ts';
 import { countPending, type PendingBytes } from './parked-answers.ts';
@@ -69,6 +73,7 @@ export interface ClusterBrokerOptions {
   readonly links: PeerLinks | null;
   readonly requests: PeerRequests;
   readonly clock: Clock;
+  readonly random: Random;
   readonly logger: Logger;
   readonly topicDefaults: TopicConfig;
   readonly version: string;
@@ -84,6 +89,9 @@ export class ClusterBroker implements Broker {
   readonly #replicas: Replicas;
   readonly #local: LocalPartitions;
   readonly #routes: PartitionRoutes;
+  readonly #coordinators: GroupCoordinators;
+  readonly #groupClient: GroupClient;
+  readonly groups: ClusterGroups;
   readonly #metadataListeners = new Set<() => void>();
   #phase: 'recovering' | 'running' | 'draining' = 'recovering';
   /** Until then new topics are placed without this node. Of one that is alone it goes without saying. */
@@ -97,8 +105,10 @@ export class ClusterBroker implements Broker {
     this.#nodeId = directory.identity.nodeId as NodeId;
     this.#isKnownReady = options.links === null;
     this.#topics = new TopicViews(() => metadata.image(), topicDefaults);
+    this.#coordinators = new GroupCoordinators(options);
     this.#replicas = new Replicas({
       ...options,
+      host: (topic, partition) => this.#coordinators.host(topic, partition),
       pending: this.#pending,
       acknowledgeRemoval: topicIds => metadata.acknowledgeRemoval(topicIds),
       changed: name => {
@@ -112,6 +122,18 @@ export class ClusterBroker implements Broker {
       nodeId: this.#nodeId,
       replicas: this.#replicas,
       local: this.#local,
+    });
+    this.#groupClient = new GroupClient({
+      ...options,
+      self: this.#nodeId,
+      coordinators: this.#coordinators,
+      leaderOf: name => this.#routes.leaderOf(name).nodeId,
+      wait: (name, untilMs, signal) => this.#routes.wait(name, untilMs, signal),
+    });
+    this.groups = new ClusterGroups({
+      ...options,
+      client: this.#groupClient,
+      listOffsets: request => this.listOffsets(request),
     });
     answerPeers(requests, this.#local);
     replication.onLeaderChange(() => this.#tellListeners());
@@ -450,6 +472,8 @@ export class ClusterBroker implements Broker {
     this.#phase = 'draining';
     this.#retentionTimer?.cancel();
     this.#local.drain();
+    this.#coordinators.drain();
+    this.#groupClient.close();
     this.#routes.drain();
     this.#tellListeners();
   }
@@ -457,6 +481,7 @@ export class ClusterBroker implements Broker {
   /** Everything accepted is durable and, where it could be, answered when this returns. */
   async close(): Promise<void> {
     if (this.#phase !== 'draining') this.drain();
+    this.#coordinators.close();
     await this.#replicas.close();
   }
 }

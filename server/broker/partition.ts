@@ -13,6 +13,7 @@ import { readLastOffset, readMaxTimestamp, stampAppendTime } from '@sluice/proto
 import type { PartitionReport } from '../base/metrics.ts';
 import type { Clock } from '../io/clock.ts';
 import { DiskFault } from '../io/disk.ts';
+import type { HostedState } from '../coordinator/groups/group-coordinator.ts';
 import type { GroupListener, ProposeOutcome, ReplicatedLog } from '../replication/replicated-log.ts';
 import type { DamagedRange } from '../storage/damage.ts';
 import type { PartitionLog } from '../storage/partition-log.ts';
@@ -45,6 +46,8 @@ export interface PartitionOptions {
   readonly pending: PendingBytes;
   /** It began or ceased to serve. */
   readonly changed: () => void;
+  /** A state machine that writes this partition, and hears what comes of it; nobody else may write it then. */
+  readonly hosted?: HostedState | null;
 }
 
 /** What a partition is not told: its own name. */
@@ -94,6 +97,7 @@ export class Partition implements GroupListener {
   attach(log: PartitionLog, group: ReplicatedLog): void {
     this.#log = log;
     this.#group = group;
+    this.#options.hosted?.attach(group, log);
   }
 
   /** The only replica has nobody to wait for. */
@@ -151,6 +155,9 @@ export class Partition implements GroupListener {
   /** Null: nothing can be written here now, and somebody else may lead, or this replica a moment later. */
   produce(request: Produced): Promise<ProduceResult> | null {
     if (this.#closed !== null) return Promise.resolve(this.#closedRefusal());
+    if (this.#options.hosted) {
+      return Promise.resolve(this.#refuse('FORBIDDEN', `topic "${this.topic}" is written by the cluster alone`));
+    }
     const checked = checkBatches(request.batches, this.#settings, this.#options.clock.wallMs());
     if (!checked.ok) return Promise.resolve(checked);
     const { pending } = this.#options;
@@ -269,11 +276,13 @@ export class Partition implements GroupListener {
     }
     this.#settleParked();
     this.#orphaned.committed(position.offset, offset => this.#epochAt(offset));
+    this.#options.hosted?.listener.committed(position);
     this.#wake();
     if (beginsToServe) this.#options.changed();
   }
 
-  roleChanged(): void {
+  roleChanged(change: Parameters<GroupListener['roleChanged']>[0]): void {
+    this.#options.hosted?.listener.roleChanged(change);
     if (this.group.isLeader || this.#servingEpoch === null) return;
     this.#servingEpoch = null;
     this.#wake();
@@ -300,6 +309,7 @@ export class Partition implements GroupListener {
   }
 
   leadershipLost(epoch: LeaderEpoch): void {
+    this.#options.hosted?.listener.leadershipLost(epoch);
     this.#servingEpoch = null;
     this.#inSync.forget();
     // The log is about to say what became of it, which nobody else can contradict.
@@ -326,11 +336,17 @@ export class Partition implements GroupListener {
     return refused('NOT_LEADER', detail, { outcome: 'unknown', ...this.#where() });
   }
 
-  readsConfirmed(): void {}
+  readsConfirmed(tokens: readonly number[]): void {
+    this.#options.hosted?.listener.readsConfirmed(tokens);
+  }
 
-  readsLost(): void {}
+  readsLost(tokens: readonly number[]): void {
+    this.#options.hosted?.listener.readsLost(tokens);
+  }
 
-  superseded(): void {}
+  superseded(recovery: number): void {
+    this.#options.hosted?.listener.superseded(recovery);
+  }
 
   // ------------------------------------------------------------------------------------------------------------ read
 
@@ -504,6 +520,7 @@ export class Partition implements GroupListener {
   }
 
   #end(): void {
+    this.#options.hosted?.close();
     const isGone = this.#closed === 'TOPIC_NOT_FOUND';
     const result = isGone
       ? this.#closedRefusal()

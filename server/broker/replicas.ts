@@ -12,6 +12,7 @@ import type { Logger } from '../base/logger.ts';
 import type { TopicConfig } from '../base/topic-config.ts';
 import type { Clock, Timer } from '../io/clock.ts';
 import { DiskFault } from '../io/disk.ts';
+import type { HostedState } from '../coordinator/groups/group-coordinator.ts';
 import { METADATA_TOPIC } from '../coordinator/metadata-log.ts';
 import { groupKey, type GroupName } from '../replication/group-name.ts';
 import { foundGroupLogs, openGroupLog } from '../replication/open-group-log.ts';
@@ -42,6 +43,8 @@ export interface ReplicasOptions {
   readonly acknowledgeRemoval: (topicIds: readonly TopicId[]) => Promise<Result<null>>;
   /** A replica was opened or removed, or began or ceased to serve. */
   readonly changed: (name: GroupName) => void;
+  /** The state machine that lives in the partition; null: clients write it. */
+  readonly host: (topic: string, partition: number) => HostedState | null;
 }
 
 interface Wanted {
@@ -185,7 +188,8 @@ export class Replicas {
     const settings = topicSettings(topic.config, topicDefaults);
     const name = nameOf(topic, number);
     const served = { topic: topic.name, partition: number, nodeId: this.#nodeId, clock, pending };
-    const partition = new Partition({ ...served, changed: () => changed(name) }, settings);
+    const hosted = this.#options.host(topic.name, number);
+    const partition = new Partition({ ...served, hosted, changed: () => changed(name) }, settings);
     try {
       await openGroupLog({
         directory,
@@ -201,6 +205,7 @@ export class Replicas {
       });
     } catch (cause) {
       if (!(cause instanceof DiskFault)) throw cause;
+      hosted?.close();
       logger.error({ topic: topic.name, partition: number, fault: cause.message }, 'a replica could not be opened');
       return false;
     }

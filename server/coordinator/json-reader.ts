@@ -49,6 +49,16 @@ export class JsonReader {
     return typeof value === 'string' ? value : this.fail('');
   }
 
+  optionalText(name: string): string | undefined {
+    const value = this.#member(name) ?? undefined;
+    return value === undefined || typeof value === 'string' ? value : this.fail(undefined);
+  }
+
+  /** Neither missing nor null. */
+  has(name: string): boolean {
+    return (this.#member(name) ?? null) !== null;
+  }
+
   number(name: string): number {
     const value = this.#member(name);
     return typeof value === 'number' ? value : this.fail(0);

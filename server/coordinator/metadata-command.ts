@@ -57,6 +57,8 @@ export interface MetadataVerbs {
     readonly request: { readonly nodeId: NodeId; readonly incarnation: Incarnation };
     readonly response: ProducerIdBlock;
   };
+  /** How new the metadata is: whoever holds that version misses nothing of what was there when it asked. */
+  version: { readonly request: Readonly<Record<string, never>>; readonly response: { readonly version: number } };
 }
 
 export type MetadataVerb = keyof MetadataVerbs;
@@ -105,6 +107,8 @@ export const judgeCommand = (image: ClusterImage, command: MetadataCommand, cont
       return acknowledgeRemoval(image, command.request);
     case 'allocateProducerIds':
       return allocateProducerIds(image, command.request);
+    case 'version':
+      return decided([], { version: image.version });
     default:
       return unreachable(command);
   }
@@ -211,6 +215,8 @@ const readVerb = (verb: string, reader: JsonReader): MetadataCommand | null => {
     }
     case 'allocateProducerIds':
       return { verb, request: { nodeId: readNode(reader), incarnation: readIncarnation(reader) } };
+    case 'version':
+      return { verb, request: {} };
     default:
       return null;
   }
@@ -248,6 +254,8 @@ const readResponse = (verb: MetadataVerb, reader: JsonReader): MetadataResponse 
       const block = reader.object('value');
       return { first: block.count('first'), count: block.count('count') };
     }
+    case 'version':
+      return { version: reader.object('value').count('version') };
     case 'found':
     case 'drain':
     case 'remove':

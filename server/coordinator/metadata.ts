@@ -441,6 +441,15 @@ export class Metadata {
     return this.#client.ask('allocateProducerIds', { nodeId, incarnation });
   }
 
+  /**
+   * Resolves when the image holds everything that was committed before the call; false: no controller answered, or this node is too far
+   * behind. What it does not hold then is not there.
+   */
+  async isCurrent(): Promise<boolean> {
+    const asked = await this.#client.ask('version', {});
+    return asked.ok && this.#image.image.version >= asked.value.version;
+  }
+
   /** This node holds nothing of these topics any more. */
   async acknowledgeRemoval(topicIds: readonly TopicId[]): Promise<Result<null>> {
     const { nodeId, incarnation } = this.#options.registration;

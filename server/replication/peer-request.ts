@@ -12,7 +12,7 @@ import { PEER_REQUESTS_PER_KIND_MAX } from '../base/limits.ts';
 import type { CallOptions, CallOutcome, PeerIdentity, PeerLinks } from '../io/peer-link.ts';
 import type { NodeId } from '@sluice/protocol/ids';
 
-/** The first byte: 1 to 63 are the broker's, 64 to 127 the coordinator's, 128 to 191 replication's own. A number that was given is never given again. */
+/** The first byte: 1 to 63 are the broker's, 64 to 127 the controller's, 128 to 191 replication's own, 192 and up about groups. A number that was given is never given again. */
 export type PeerRequestKind = number;
 
 /** `signal` aborts when nobody waits any more. What it throws is a broken invariant. */

@@ -24,6 +24,7 @@ const replicasOf = (node: BrokerNode): Replicas =>
     pending: countPending(1_000_000),
     acknowledgeRemoval: () => Promise.resolve({ ok: true, value: null }),
     changed() {},
+    host: () => null,
   });
 
 const topicOn = (node: BrokerNode, name: string, last: number, config: TopicConfig = {}): ClusterTopic => {

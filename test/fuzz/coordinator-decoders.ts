@@ -54,6 +54,7 @@ export const commands: readonly MetadataCommand[] = [
   { verb: 'deleteTopic', request: { name: 'orders' } },
   { verb: 'acknowledgeRemoval', request: { ...speaker, topicIds: [topicIdOf(1), topicIdOf(2)] } },
   { verb: 'allocateProducerIds', request: speaker },
+  { verb: 'version', request: {} },
 ];
 
 const hint = { leader: nodeId(3), term: 7 };

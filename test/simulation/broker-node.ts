@@ -244,6 +244,7 @@ export class BrokerNode {
       links,
       requests,
       clock,
+      random: life.random.fork('broker'),
       logger,
       topicDefaults: {},
       version: 'simulated',
