@@ -2,7 +2,18 @@
 // bounded time, then undone. Some come two at a time.
 
 import { execFileSync } from 'node:child_process';
-import { closeSync, openSync, rmSync, writeSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { ClusterLoad } from './cluster-load.ts';
 import type { ClusterNode, TestCluster } from './cluster-processes.ts';
@@ -140,6 +151,55 @@ const fillDisk: Fault = async havoc => {
   return async () => rmSync(ballast, { force: true });
 };
 
+/** A segment file that was damaged while its node was down, and what it has to be again. */
+interface DamagedFile {
+  readonly path: string;
+  readonly digest: string;
+}
+
+const damagedFiles = new WeakMap<TestCluster, DamagedFile>();
+
+/** Whether what was damaged last is whole again: until then the others have the only copies of it. */
+export function isRepaired(cluster: TestCluster): boolean {
+  const damaged = damagedFiles.get(cluster);
+  return damaged === undefined || (existsSync(damaged.path) && digestOf(damaged.path) === damaged.digest);
+}
+
+function digestOf(path: string): string {
+  return createHash('sha256').update(readFileSync(path)).digest('hex');
+}
+
+/** Sealed, and followed by others: what its node took last may be no other's. */
+function oldSegments({ dataDir }: ClusterNode, topic: string): readonly string[] {
+  const folders = readdirSync(dataDir).filter(name => name.startsWith(`${topic}-`) && /-\d+$/.test(name));
+  return folders.flatMap(folder => {
+    const names = readdirSync(join(dataDir, folder)).filter(name => /^\d{20}\.log$/.test(name));
+    return names
+      .sort()
+      .slice(0, -2)
+      .map(name => join(dataDir, folder, name));
+  });
+}
+
+/** A node goes down, and comes back with a segment that is missing, cut short, or has something else in it from some place on. */
+const damage: Fault = async havoc => {
+  const victim = await leader(havoc);
+  const segments = oldSegments(victim, havoc.load.topic);
+  if (segments.length === 0 || !isRepaired(havoc.cluster)) return kill(havoc);
+  await victim.kill();
+  const path = pick(havoc, segments);
+  const bytes = readFileSync(path);
+  damagedFiles.set(havoc.cluster, { path, digest: digestOf(path) });
+  const at = upTo(havoc, bytes.length - 1) - 1;
+  const how = pick(havoc, ['missing', 'cut short', 'torn'] as const);
+  havoc.told(`damage ${victim.id}: ${path.split('/').slice(-2).join('/')} ${how} at ${at} of ${bytes.length}`);
+  if (how === 'missing') rmSync(path);
+  else if (how === 'cut short') truncateSync(path, at);
+  // Of another length, as the start finds without reading it.
+  else writeFileSync(path, Buffer.concat([bytes.subarray(0, at), Buffer.alloc(100, 7), bytes.subarray(at + 50)]));
+  return () => startAgain(victim);
+};
+
 const faults: readonly (readonly [weight: number, fault: Fault])[] = [
   [6, kill],
   [1, killAll],
@@ -149,6 +209,7 @@ const faults: readonly (readonly [weight: number, fault: Fault])[] = [
   [1, sever],
   [2, restart],
   [2, fillDisk],
+  [3, damage],
 ];
 
 function anyFault({ load }: Havoc): Fault {
