@@ -257,27 +257,29 @@ export class LogReader {
         const roomBytes = segment.writtenBytes - position;
         const wish = { wanted, expected, roomBytes, endOffset };
         const buffer = Buffer.allocUnsafeSlow(Math.min(pieceBytes, roomBytes));
-        const filled = await file.read(buffer, position);
-        const taken = this.#takeBatches(buffer.subarray(0, filled), wish);
+        let filled = await file.read(buffer, position);
+        let taken = this.#takeBatches(buffer.subarray(0, filled), wish);
+        if (taken.batches.length === 0 && (taken.end === 'fault' || filled < buffer.length)) {
+          // Once more from the disk, in case the first answer was a stray one.
+          const again = Buffer.allocUnsafeSlow(buffer.length);
+          filled = await file.read(again, position);
+          taken = this.#takeBatches(again.subarray(0, filled), wish);
+        }
         if (taken.batches.length > 0) return { kind: 'batches', batches: taken.batches };
         if (taken.end === 'limit') return 'end';
         if (taken.end === 'fault' || filled < buffer.length) {
-          const again = Buffer.allocUnsafeSlow(buffer.length);
-          // Once more from the disk, in case the first answer was a stray one; then it is damage.
-          const second = this.#takeBatches(again.subarray(0, await file.read(again, position)), wish);
-          if (second.batches.length > 0) return { kind: 'batches', batches: second.batches };
           // A cut that came meanwhile is no damage, nor is retention.
           if (generation !== this.#view.generation()) return { kind: 'batches', batches: [] };
           if (this.#isDropped(segment)) return { kind: 'below-start' };
-          if (second.consumed === 0 && entry >= 0 && 'lastOffset' in expected) {
+          if (taken.consumed === 0 && entry >= 0 && 'lastOffset' in expected) {
             // An index entry does not say where its batch begins in offsets: come from the one before.
             ({ entry, position, expected } = this.#scanStart(segment, offsets, { entry: entry - 1, from }));
             continue;
           }
           const range = await this.#noteDamage(segment, file, {
-            from: second.next,
-            position: position + second.consumed,
-            reason: second.reason ?? 'the file is shorter than what was written',
+            from: taken.next,
+            position: position + taken.consumed,
+            reason: taken.reason ?? 'the file is shorter than what was written',
           });
           if (range === null)
             return this.#isDropped(segment) ? { kind: 'below-start' } : { kind: 'batches', batches: [] };

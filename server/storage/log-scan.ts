@@ -1,4 +1,6 @@
 // Walking over the batches of a file, from a position at which a batch is known to begin.
+//
+// What is no batch in its place is read once more before it is believed: a stray answer of the disk would end a log, or be taken for damage.
 
 import {
   readBaseOffset,
@@ -99,6 +101,8 @@ export const scanBatches = async (file: DiskFile, from: ScanFrom, scan: Scan): P
   let { position, baseOffset: endOffset } = from;
   const { epochs, grows = false, endOffset: endMax = Number.MAX_SAFE_INTEGER } = from;
   let chunkBytes = CHUNK_BYTES;
+  /** Where something was found to be wrong, and is looked at again. */
+  let doubted = -1;
   while (position < from.endPosition) {
     const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, from.endPosition - position));
     const filled = await file.read(buffer, position);
@@ -126,8 +130,10 @@ export const scanBatches = async (file: DiskFile, from: ScanFrom, scan: Scan): P
     }
     if (at > 0 && scan.onChunk !== undefined) await scan.onChunk(chunk.subarray(0, at), position);
     position += at;
-    if (fault !== null) return { position, endOffset, fault };
-    if (filled === 0) break;
+    if (fault !== null) {
+      if (doubted === position) return { position, endOffset, fault };
+      doubted = position;
+    } else if (filled === 0) break;
   }
   const fault = position < from.endPosition ? 'the file ends early' : null;
   return { position, endOffset, fault };
@@ -270,29 +276,38 @@ export const walkBatches = async (
   const { segment } = from;
   let { position } = from;
   let chunkBytes = WALK_CHUNK_BYTES;
+  let doubted = -1;
   return files.use(segment.logPath, async file => {
     while (position < segment.writtenBytes) {
       const buffer = Buffer.allocUnsafeSlow(Math.min(chunkBytes, segment.writtenBytes - position));
       const filled = await file.read(buffer, position);
       if (filled === 0) return position;
       let at = 0;
+      let isWrong = false;
       while (at < filled) {
         const inspection = inspectBatch(buffer.subarray(0, filled), at, {
           bytesMax: STORED_BATCH_BYTES_MAX,
           verifyCrc: true,
         });
         if (!inspection.ok) {
-          if (inspection.fault.kind !== 'incomplete' || filled < buffer.length) return position + at;
+          const { fault } = inspection;
           // A length that reaches beyond what was written is damage, not a reason to read on.
-          if (position + at + inspection.fault.needed > segment.writtenBytes) return position + at;
-          chunkBytes = Math.max(chunkBytes, inspection.fault.needed);
+          const needed = fault.kind === 'incomplete' && filled === buffer.length ? fault.needed : Infinity;
+          isWrong = position + at + needed > segment.writtenBytes;
+          if (!isWrong) chunkBytes = Math.max(chunkBytes, needed);
           break;
         }
         const visited = visit(buffer, at, inspection.byteLength);
-        if (visited !== 'go-on') return visited === 'misplaced' ? position + at : null;
+        if (visited === 'end') return null;
+        isWrong = visited === 'misplaced';
+        if (isWrong) break;
         at += inspection.byteLength;
       }
       position += at;
+      if (isWrong) {
+        if (doubted === position) return position;
+        doubted = position;
+      }
     }
     return null;
   });

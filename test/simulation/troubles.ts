@@ -5,7 +5,7 @@ import type { Trouble } from './cluster-plan.ts';
 import { type SimulatedDisk, usual } from './disk.ts';
 import type { SimulatedNetwork } from './network.ts';
 import { calm } from './network-settings.ts';
-import type { Stall } from './node-clock.ts';
+import type { NodeClock, Stall } from './node-clock.ts';
 import type { SeededRandom } from './random.ts';
 import type { Scheduler } from './scheduler.ts';
 
@@ -13,7 +13,7 @@ import type { Scheduler } from './scheduler.ts';
 export interface TroubledNode {
   readonly nodeId: NodeId;
   readonly disk: SimulatedDisk;
-  readonly life: { readonly stall: Stall } | null;
+  readonly life: { readonly stall: Stall; readonly clock: NodeClock } | null;
   start(): void;
   end(how: 'kill' | 'power'): void;
   stall(forMs: number): void;
@@ -36,6 +36,9 @@ export interface TroubledCluster {
   trace(line: string): void;
   ledOn(node: TroubledNode): readonly Led[];
 }
+
+/** As when somebody sets the time by hand; well below what brokers allow records to be ahead. */
+const JUMP_MS_MAX = 20 * 60_000;
 
 export class Troubles {
   readonly #cluster: TroubledCluster;
@@ -136,6 +139,9 @@ export class Troubles {
         network.settings = {
           ...calm,
           delayMsMax: random.pick([1, 5, 100]),
+          bytesPerMs: random.pick([1_000_000, 1_000_000, 100]),
+          refuseCallChance: random.pick([0, 0, 0.1]),
+          dropAnswerChance: random.pick([0, 0, 0.1]),
           breakChance: random.pick([0, 0, 0.01]),
           loseChance: random.pick([0, 0.01, 0.2]),
           repeatChance: random.pick([0, 0.01, 0.2]),
@@ -156,6 +162,13 @@ export class Troubles {
         return;
       case 'slow-disk':
         this.#slowDown(node);
+        return;
+      case 'misread':
+      case 'read-fault':
+        this.#failRead(node, trouble);
+        return;
+      case 'clock-jump':
+        node.life?.clock.moveWall(random.between(-JUMP_MS_MAX, JUMP_MS_MAX));
         return;
       case 'dethrone':
         this.#coups++;
@@ -201,6 +214,18 @@ export class Troubles {
       if (call.kind !== 'sync' || call.path.includes('store-') !== isStore) return usual;
       disk.judge = () => usual;
       return { kind: 'fault', fault: 'failed' };
+    };
+  }
+
+  /** The next read of a log, which is right when it is tried again. */
+  #failRead({ disk }: TroubledNode, how: 'misread' | 'read-fault'): void {
+    const random = this.#random;
+    disk.judge = call => {
+      if (call.kind !== 'read' || !call.path.endsWith('.log')) return usual;
+      disk.judge = () => usual;
+      return how === 'misread'
+        ? { kind: 'flip', bit: random.below(call.byteLength * 8) }
+        : { kind: 'fault', fault: 'failed' };
     };
   }
 
