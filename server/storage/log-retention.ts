@@ -60,7 +60,7 @@ export class LogRetention {
       if (start <= this.#log.startOffset || start > this.#log.durable.offset) return;
       // The start must not outlive records below it that are only written: positions would be claimed that nobody has.
       if (!(await this.#writer.syncWritten())) return;
-      const base = this.#baseAt(start);
+      let base = this.#baseAt(start);
       this.#log.marks.setLogStart(start, base);
       // In the same flush, behind the start: a crash after it leaves no mark of a segment that is gone.
       for (let index = 0; index + 1 < this.#log.segments.length; index++) {
@@ -68,6 +68,15 @@ export class LogRetention {
         this.#log.marks.removeSealed(this.#log.segments[index]!.baseOffset);
       }
       await this.#log.marks.flush();
+      // What was appended meanwhile, and is not written yet, may belong to a segment that was to go with all its records. Then that one stays,
+      // and the log begins where it does: a start below its own base is what recovery removes.
+      const isAllDeleted = this.#isAllDeleted(start);
+      const settled = this.#baseAt(start);
+      if (comparePositions(settled, base) !== 0) {
+        base = settled;
+        this.#log.marks.setLogStart(start, base);
+        await this.#log.marks.flush();
+      }
       this.#log.startOffset = start;
       this.#log.damage.dropBelow(start);
       // The sync point and the checkpoint are those of the log from its base on.
@@ -77,7 +86,7 @@ export class LogRetention {
           checkpointCrc(this.#log.epochs.format(this.#log.durable.epoch)) === this.#syncPoints.checkpoint.crc;
         this.#syncPoints.noteCheckpoint(isSame ? this.#syncPoints.checkpoint : NO_CHECKPOINT);
       }
-      const removed = this.#takeBelow(start);
+      const removed = this.#takeBelow(start, isAllDeleted);
       if (removed.length === 0) return;
       try {
         for (const segment of removed) await removeSegmentFiles(this.#log.context, segment);
@@ -112,14 +121,14 @@ export class LogRetention {
   }
 
   /** Inside the pump: takes the segments that lie wholly below the log start out of the log. */
-  #takeBelow(start: Offset): readonly Segment[] {
+  #takeBelow(start: Offset, isAllDeleted: boolean): readonly Segment[] {
     const removed: Segment[] = [];
     while (this.#log.segments.length > 1 && this.#log.segments[1]!.baseOffset <= start)
       removed.push(this.#log.segments.shift()!);
     const [active] = this.#log.segments;
     // Everything was deleted: the next append begins a segment of its own, and this one goes as well. What is in the queue
     // would lie above the start, so nothing waits to be written to it.
-    if (active !== undefined && this.#log.segments.length === 1 && this.#isAllDeleted(start)) {
+    if (active !== undefined && this.#log.segments.length === 1 && isAllDeleted) {
       removed.push(active);
       this.#log.segments.length = 0;
       this.#log.unsyncedBytes = 0;
