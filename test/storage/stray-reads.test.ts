@@ -35,7 +35,8 @@ const BITS = [8 * 8, 8 * 9 + 7, 17 * 8, 23 * 8, 57 * 8, (BATCH_HEADER_BYTES + 5)
 describe('a stray read', () => {
   const filled = async (segmentBytes: number): Promise<LogWorld> => {
     const world = await LogWorld.start({ seed: 'stray reads', settings: { segmentBytes } });
-    for (let batch = 0; batch < BATCHES; batch++) await world.appendDurably({ name: `batch ${batch}`, valueBytes: 40 }, 1);
+    for (let batch = 0; batch < BATCHES; batch++)
+      await world.appendDurably({ name: `batch ${batch}`, valueBytes: 40 }, 1);
     return world;
   };
 
