@@ -19,6 +19,18 @@ export type {
   TopicSummary,
 } from './admin.ts';
 export { bytes, json, text, type FieldCodec } from './field-codec.ts';
+export type {
+  GroupDescription,
+  GroupMember,
+  GroupOffset,
+  GroupPartition,
+  Groups,
+  GroupSummary,
+  ResetOffsets,
+  ResetPosition,
+  ResetTo,
+  TopicPartitions,
+} from './groups.ts';
 export { Message, type Header } from './message.ts';
 export type {
   Acks,

@@ -3,6 +3,8 @@
 import { AdminClient } from './admin-client.ts';
 import type { Admin } from './admin.ts';
 import { ClusterMetadata } from './cluster-metadata.ts';
+import { GroupsClient } from './groups-client.ts';
+import type { Groups } from './groups.ts';
 import { Links } from './links.ts';
 import { OpenParts } from './open-parts.ts';
 import type { Producer, ProducerOptions } from './producer.ts';
@@ -35,6 +37,7 @@ const REQUEST_TIMEOUT_MS = 30_000;
 
 export class Sluice implements AsyncDisposable {
   readonly admin: Admin;
+  readonly groups: Groups;
   readonly #runtime: Runtime;
   readonly #links: Links;
   readonly #metadata: ClusterMetadata;
@@ -51,7 +54,9 @@ export class Sluice implements AsyncDisposable {
     this.#runtime = runtime ?? realRuntime({ clientId, token });
     this.#links = new Links(this.#runtime, servers);
     this.#metadata = new ClusterMetadata(this.#runtime, this.#links, connectTimeoutMs);
-    this.admin = new AdminClient(new Requester(this.#runtime, this.#links, { connectTimeoutMs, requestTimeoutMs }));
+    const requester = new Requester(this.#runtime, this.#links, { connectTimeoutMs, requestTimeoutMs });
+    this.admin = new AdminClient(requester);
+    this.groups = new GroupsClient(requester);
   }
 
   producer(options: ProducerOptions & { readonly topic: string }): Producer<Raw, Raw>;

@@ -45,3 +45,18 @@ test('partitions are shown as the broker reports them at the scrape', async () =
   expect(text).toContain('sluice_partitions_offline 1');
   expect(text).toContain('sluice_pending_produce_bytes 9');
 });
+
+test('groups are shown as the broker reports them, and as none where it reports none', async () => {
+  const metrics = createMetrics();
+  const node = { partitions: [], pendingProduceBytes: 0, tailCacheBytes: 0 };
+  metrics.reportFrom(() => node);
+  expect(await metrics.registry.metrics()).toContain('sluice_group_members 0');
+  const groups = { groups: 1, members: 2, offsets: 3, rebalances: 4, commits: 5, fencedMembers: 6 };
+  metrics.reportFrom(() => ({ ...node, groups: { ...groups, lags: [{ group: 'g', topic: 't', lag: 7 }] } }));
+  const text = await metrics.registry.metrics();
+  expect(text).toContain('sluice_groups 1');
+  expect(text).toContain('sluice_group_members 2');
+  expect(text).toContain('sluice_group_rebalances 4');
+  expect(text).toContain('sluice_group_commits 5');
+  expect(text).toContain('sluice_group_lag_records{group="g",topic="t"} 7');
+});

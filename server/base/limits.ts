@@ -162,10 +162,13 @@ export const OFFSETS_TOPIC_PARTITIONS = 16;
 export const GROUP_TICK_MS = 500;
 /** Ticks between two looks for positions that nobody will come back for: a minute. */
 export const OFFSETS_EXPIRY_TICKS = 120;
+/** Lags shown in the metrics: a time series each, which whoever scrapes them keeps. */
+export const GROUP_LAGS_MAX = 10_000;
 /** A request about a group is tried for so long where it does not say it: a few elections. */
 export const GROUP_REQUEST_MS = 15_000;
 /** Groups of one page of their list. */
 export const GROUP_PAGE_MAX = 1_000;
+export const GROUP_PAGE_DEFAULT = 100;
 /** Members put out, or groups looked at again, in one step: the rest follows in the next one. */
 export const GROUPS_PER_STEP_MAX = 100;
 
@@ -279,6 +282,8 @@ export const GRPC_PRODUCE_REQUESTS_MAX = 4_096;
 export const GRPC_OUTBOX_BYTES_MAX = 2 * MIB;
 export const GRPC_OUTBOX_MESSAGES_MAX = 1_024;
 export const GRPC_READS_PER_CALL_MAX = 1_024;
+/** Requests of one member's stream that are read and not answered: commits, one after the other. */
+export const GRPC_MEMBER_REQUESTS_MAX = 16;
 /** Pieces fetched from disk and not yet handed to the transport, for all reads of one call. */
 export const GRPC_FETCHES_PER_CALL_MAX = 2;
 /** Decoded batches that reads of one call keep while they wait for credit; beyond it they decode again. */

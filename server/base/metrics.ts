@@ -32,6 +32,25 @@ export interface BrokerReport {
   readonly partitions: readonly PartitionReport[];
   readonly pendingProduceBytes: number;
   readonly tailCacheBytes: number;
+  readonly groups?: GroupsReport;
+}
+
+/** Of the consumer groups that this broker coordinates now, and what it did for groups since it started. */
+export interface GroupsReport {
+  readonly groups: number;
+  readonly members: number;
+  readonly offsets: number;
+  readonly rebalances: number;
+  readonly commits: number;
+  readonly fencedMembers: number;
+  readonly lags: readonly GroupLag[];
+}
+
+/** Over all partitions of the topic in which the group has a committed position. */
+export interface GroupLag {
+  readonly group: string;
+  readonly topic: string;
+  readonly lag: number;
 }
 
 /** What the clients of one door have not taken. */
@@ -144,6 +163,28 @@ export const createMetrics = (): Metrics => {
   );
   nodeGauge('sluice_pending_produce_bytes', 'Bytes accepted and not yet durable', entry => entry.pendingProduceBytes);
   nodeGauge('sluice_tail_cache_bytes', 'Memory kept alive by the tail cache', entry => entry.tailCacheBytes);
+  const groupGauge = (name: string, help: string, value: (groups: GroupsReport) => number): void =>
+    nodeGauge(name, help, ({ groups }) => (groups === undefined ? 0 : value(groups)));
+  groupGauge('sluice_groups', 'Consumer groups that this broker coordinates', entry => entry.groups);
+  groupGauge('sluice_group_members', 'Members of the groups that this broker coordinates', entry => entry.members);
+  groupGauge('sluice_group_offsets', 'Committed positions that this broker keeps', entry => entry.offsets);
+  groupGauge('sluice_group_rebalances', 'New target assignments made since the start', entry => entry.rebalances);
+  groupGauge('sluice_group_commits', 'Commits taken since the start', entry => entry.commits);
+  groupGauge(
+    'sluice_group_members_fenced',
+    'Members put out since the start because they were silent or gave nothing back',
+    entry => entry.fencedMembers,
+  );
+  const lagGauge: Gauge<'group' | 'topic'> = new Gauge({
+    name: 'sluice_group_lag_records',
+    help: 'Records behind the end, of groups that this broker coordinates and topics all of whose replicas it can look at',
+    labelNames: ['group', 'topic'],
+    registers,
+    collect() {
+      lagGauge.reset();
+      for (const { group, topic, lag } of report().groups?.lags ?? []) lagGauge.set({ group, topic }, lag);
+    },
+  });
   let bodyBytes = (): number => 0;
   const bodyGauge: Gauge = new Gauge({
     name: 'sluice_body_bytes',

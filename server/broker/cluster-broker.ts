@@ -6,9 +6,9 @@
 
 import { accepted, type ErrorCode, type Problem, refused, type Result } from '@sluice/protocol/errors';
 import { leaderEpoch, type NodeId, offset } from '@sluice/protocol/ids';
-import { LEADER_WAIT_MS, PENDING_PRODUCE_BYTES_MAX } from '../base/limits.ts';
+import { GROUP_LAGS_MAX, LEADER_WAIT_MS, PENDING_PRODUCE_BYTES_MAX } from '../base/limits.ts';
 import type { Logger } from '../base/logger.ts';
-import type { BrokerReport } from '../base/metrics.ts';
+import type { BrokerReport, GroupLag } from '../base/metrics.ts';
 import { describeTopicConfig, type TopicConfig } from '../base/topic-config.ts';
 import type { Clock, Timer } from '../io/clock.ts';
 import type { PeerLinks } from '../io/peer-link.ts';
@@ -422,7 +422,24 @@ export class ClusterBroker implements Broker {
   report(): BrokerReport {
     const partitions = Array.from(this.#replicas.partitions(), partition => partition.report());
     const { tailCache } = this.#options.directory.context;
-    return { partitions, pendingProduceBytes: this.#pending.used, tailCacheBytes: tailCache.usedBytes };
+    const groups = { ...this.#coordinators.report(), lags: this.#lags() };
+    return { partitions, pendingProduceBytes: this.#pending.used, tailCacheBytes: tailCache.usedBytes, groups };
+  }
+
+  /** As far as this node's replicas say where topics end. */
+  #lags(): readonly GroupLag[] {
+    const lags: GroupLag[] = [];
+    for (const { groupId, topicId, positions } of this.#coordinators.positions()) {
+      const topic = this.#topics.byId(topicId)?.name;
+      if (topic === undefined || lags.length >= GROUP_LAGS_MAX) continue;
+      let lag = 0;
+      for (const [partition, { offset: position }] of positions) {
+        const end = this.#replicas.find(topicId, partition)?.highWatermark;
+        lag += end === undefined ? Number.NaN : Math.max(0, end - position);
+      }
+      if (!Number.isNaN(lag)) lags.push({ group: groupId, topic, lag });
+    }
+    return lags;
   }
 
   #scheduleRetention(): void {

@@ -157,6 +157,59 @@ const topicCommands: readonly Command[] = [
   },
 ];
 
+const groupCommands: readonly Command[] = [
+  {
+    path: ['group', 'list'],
+    summary: 'Lists consumer groups.',
+    arguments: [],
+    flags: [value('prefix', 'TEXT', 'only names that begin so'), ...clientFlags],
+    examples: ['sluice group list', 'sluice group list --prefix billing -o json'],
+    load: async () => (await import('./group.ts')).listGroups,
+  },
+  {
+    path: ['group', 'describe'],
+    summary: 'Shows where a group stands in each partition and how far it is behind, or its members.',
+    arguments: [required('GROUP')],
+    flags: [toggle('members', 'the members instead of the partitions'), ...clientFlags],
+    examples: ['sluice group describe billing', 'sluice group describe billing --members'],
+    load: async () => (await import('./group.ts')).describeGroup,
+  },
+  {
+    path: ['group', 'reset-offsets'],
+    summary: 'Sets where a group goes on in a topic.',
+    description:
+      'Only while the group has no members, or none that subscribes to the topic. Shows what would be set, and sets it ' +
+      'with --execute. A shift ends at the ends of a partition.',
+    arguments: [required('GROUP')],
+    flags: [
+      value('topic', 'T', 'of this topic'),
+      { ...partitionFlag, summary: 'of this partition only' },
+      toggle('to-earliest', 'to the earliest record'),
+      toggle('to-latest', 'to the end'),
+      whole(value('to-offset', 'N', 'to this offset'), 0),
+      value('to-datetime', 'T', 'to the first record at or after it: 2026-01-31T12:00:00Z, or milliseconds since 1970'),
+      whole(value('shift-by', 'N', 'records further, or back'), -Number.MAX_SAFE_INTEGER),
+      toggle('execute', 'do it'),
+      ...clientFlags,
+    ],
+    examples: [
+      'sluice group reset-offsets billing --topic orders --to-earliest',
+      'sluice group reset-offsets billing --topic orders --to-datetime 2026-01-31T12:00:00Z --execute',
+      'sluice group reset-offsets billing --topic orders --partition 0 --shift-by -10 --execute',
+    ],
+    load: async () => (await import('./group.ts')).resetOffsets,
+  },
+  {
+    path: ['group', 'delete'],
+    summary: 'Deletes a group with its committed positions, while it has no members.',
+    description: 'Asks on a terminal, and needs --yes elsewhere.',
+    arguments: [required('GROUP')],
+    flags: [toggle('yes', 'do not ask'), ...clientFlags],
+    examples: ['sluice group delete billing --yes'],
+    load: async () => (await import('./group.ts')).deleteGroup,
+  },
+];
+
 const produceCommand: Command = {
   path: ['produce'],
   summary: 'Writes the lines of standard input or of a file to a topic, one record a line.',
@@ -306,6 +359,7 @@ export const commands: readonly Command[] = [
   startCommand,
   clusterDescribe,
   ...topicCommands,
+  ...groupCommands,
   produceCommand,
   consumeCommand,
   ...perfCommands,

@@ -60,7 +60,7 @@ describe('words to an invocation', () => {
     ['a flag before the command', ['--server', 'x', 'version'], /the command comes first/],
     ['an unknown flag', ['start', '--data-dri', 'x'], /unknown flag --data-dri, did you mean --data-dir\?/],
     ['a flag of work that is not there yet', ['start', '--tls-cert', 'x'], /unknown flag --tls-cert/],
-    ['a command of work that is not there yet', ['group', 'list'], /unknown command `sluice group`/],
+    ['a command of work that is not there yet', ['transaction', 'list'], /unknown command `sluice transaction`/],
     ['a group to consume with', ['consume', 't', '--group', 'g'], /unknown flag --group/],
     ['a flag without its value', ['produce', 't', '--file'], /--file needs a value \(FILE\)/],
     ['a flag where a value should be', ['produce', 't', '--file', '--acks', 'all'], /--file needs a value/],

@@ -4,11 +4,13 @@
 // Who asks for a partition that is not led here is told NOT_LEADER with nothing done, and asks another node (group-client.ts).
 
 import { problem, refused } from '@sluice/protocol/errors';
+import type { TopicId } from '@sluice/protocol/ids';
 import { GROUP_TICK_MS } from '../../base/limits.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Clock, Timer } from '../../io/clock.ts';
 import type { PeerRequests } from '../../replication/peer-request.ts';
 import type { ClusterImage } from '../../state/cluster/image.ts';
+import type { CommittedOffset } from '../../state/groups/record.ts';
 import type { ImageListener } from '../metadata-image.ts';
 import { pause } from '../pause.ts';
 import type { GroupCommand } from './group-command.ts';
@@ -28,6 +30,12 @@ export interface GroupReport extends Readonly<GroupCounts> {
   readonly groups: number;
   readonly members: number;
   readonly offsets: number;
+}
+
+export interface GroupPositions {
+  readonly groupId: string;
+  readonly topicId: TopicId;
+  readonly positions: ReadonlyMap<number, CommittedOffset>;
 }
 
 export class GroupCoordinators {
@@ -108,6 +116,15 @@ export class GroupCoordinators {
     if (coordinator !== undefined) return coordinator.execute(command, signal);
     const detail = `this node has no replica of partition ${partition} of ${OFFSETS_TOPIC}`;
     return Promise.resolve({ ok: false, problem: problem('NOT_LEADER', detail, { partition }) });
+  }
+
+  /** Committed positions of the groups that are led here, by group and topic. */
+  *positions(): Generator<GroupPositions, void> {
+    for (const coordinator of this.#coordinators.values()) {
+      for (const { groupId, offsets } of coordinator.groups?.groups.values() ?? []) {
+        for (const [topicId, positions] of offsets) yield { groupId, topicId, positions };
+      }
+    }
   }
 
   /** Of what is led here. */

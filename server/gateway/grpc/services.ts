@@ -6,6 +6,7 @@ import type { FetchRequest, ProduceRequest, ProduceResponse } from '@sluice/prot
 import {
   AdminService,
   FetchService,
+  GroupService,
   Health,
   MetadataService,
   ProduceService,
@@ -15,6 +16,7 @@ import type { GatewayContext } from '../gateway.ts';
 import { adminService } from './admin.ts';
 import { DescriptorIndex } from './descriptor-index.ts';
 import { FetchCall } from './fetch.ts';
+import { groupService } from './group.ts';
 import { healthService } from './health.ts';
 import { metadataService } from './metadata.ts';
 import type { OpenCalls } from './open-calls.ts';
@@ -28,6 +30,7 @@ const services: readonly DescService[] = [
   ProduceService,
   FetchService,
   AdminService,
+  GroupService,
   MetadataService,
   Health,
   ServerReflection,
@@ -59,6 +62,7 @@ export const addServices = (
   server.addService(serviceDefinition(ProduceService), produceService(context, door));
   server.addService(serviceDefinition(FetchService), fetchService(context, door));
   server.addService(serviceDefinition(AdminService), adminService(context));
+  server.addService(serviceDefinition(GroupService), groupService(context, door));
   server.addService(serviceDefinition(MetadataService), metadataService(context, calls));
   server.addService(serviceDefinition(Health), healthService(context, { calls, serviceNames }));
   server.addService(serviceDefinition(ServerReflection), reflection);
