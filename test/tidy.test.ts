@@ -93,7 +93,16 @@ const areas: readonly Area[] = [
   },
   {
     at: 'server/broker',
-    may: [...proto, 'server/base', 'server/io', 'server/storage', 'server/replication', 'server/coordinator'],
+    may: [
+      ...proto,
+      'server/base',
+      'server/io',
+      'server/storage',
+      'server/replication',
+      'server/coordinator',
+      // What a leader asks of the state that its log keeps.
+      'server/state/producers',
+    ],
     mayTypes: ['server/state'],
     because: 'the broker is below every facade',
   },

@@ -83,6 +83,10 @@ export const DELETED_TOPICS_MAX = 20_000;
 export const REMOVALS_PER_REQUEST_MAX = 1_000;
 /** Producer ids that a broker gives out before it asks again: rare enough, and a restart wastes few of 2^53. */
 export const PRODUCER_ID_BLOCK = 1_000;
+/** Of an idempotent producer: int16 in a batch, as in Kafka. */
+export const PRODUCER_EPOCH_MAX = 32_767;
+/** Of a record of such a producer; behind it they go on from 0. */
+export const SEQUENCE_MAX = 0x7fff_ffff;
 /** Batches of a producer that each replica of a partition remembers: as many as a producer may have under way there. */
 export const PRODUCER_BATCHES_KEPT = 5;
 /** Producers that a partition remembers, some 600 bytes each: beyond it those go early that are silent for long. */
@@ -91,6 +95,10 @@ export const PRODUCERS_PER_PARTITION_MAX = 32_768;
 export const PRODUCERS_IN_SNAPSHOT_MAX = 4 * PRODUCERS_PER_PARTITION_MAX;
 /** How long a producer is remembered where there is no room for another one: several times longer than a request is tried. */
 export const PRODUCER_SILENCE_MS_MIN = 15 * 60_000;
+/** Of a log with producers, between two snapshots of them: what a start after a crash reads at most, half a second. */
+export const PRODUCER_SNAPSHOT_BYTES = 64 * MIB;
+/** Read at once then. */
+export const PRODUCER_READ_BYTES = MIB;
 /** A piece of a snapshot of the metadata: half of a frame, and more than twice the largest entry (a topic's partitions). */
 export const SNAPSHOT_CHUNK_BYTES_MAX = 512 * KIB;
 /** Leaderships moved at once, in all and at one broker: each stops the appends of a partition for a moment. */

@@ -31,6 +31,7 @@ export const topicConfigRules = {
   'message.timestamp.before.max.ms': long(LONG_MAX, 0),
   'message.timestamp.type': choice('CreateTime', ['CreateTime', 'LogAppendTime']),
   'min.insync.replicas': integer('1', 1, INT_MAX),
+  'producer.id.expiration.ms': long(String(DAY_MS), 60_000),
   'retention.bytes': long('-1', -1),
   'retention.ms': long(String(7 * DAY_MS), -1),
   'segment.bytes': integer('1073741824', 14, INT_MAX),

@@ -29,6 +29,8 @@ export interface GroupLog {
   cut(to: Position): Promise<void>;
   install(base: Position): Promise<void>;
   advanceStart(start: Offset): Promise<void>;
+  /** Everything below is committed: it is never cut. */
+  noteCommitted(to: Offset): void;
   readAfter(position: Position, limits: { readonly bytesMax: number }): Promise<FollowOutcome>;
   /** Fetches the first thing that is damaged again. One at a time. */
   repair(source: RepairSource): Promise<RepairOutcome>;

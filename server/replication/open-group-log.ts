@@ -3,6 +3,7 @@
 // A replica that is new gets its first record before its log, so that a log never is without one; a log without a record has lost it,
 // which makes the replica suspect.
 
+import { offset } from '@sluice/protocol/ids';
 import type { RaftSettings } from '../raft/replica.ts';
 import { replicaId } from '../raft/replica-id.ts';
 import { type Configuration, configurationOf } from '../raft/configuration.ts';
@@ -58,6 +59,17 @@ export interface OpenedGroupLog {
   readonly group: ReplicatedLog;
 }
 
+/** A log whose records are all there is: beside them only what they said of producers has to travel. */
+const producersOf = (log: PartitionLog): GroupSnapshots => ({
+  snapshotState: () => log.producers.forSnapshot(),
+  installState: (_base, state) => {
+    log.takeProducers(state);
+    return Promise.resolve();
+  },
+  // The log itself sees to it that they are kept.
+  startMax: () => offset(Number.MAX_SAFE_INTEGER),
+});
+
 /** Rejects with a DiskFault when the disk fails. */
 export const openGroupLog = async (request: GroupLogRequest): Promise<OpenedGroupLog> => {
   const { directory, replication, records, name, listener, raft } = request;
@@ -76,7 +88,7 @@ export const openGroupLog = async (request: GroupLogRequest): Promise<OpenedGrou
     settings: raft,
     stored,
     listener,
-    ...(request.snapshots && { snapshots: request.snapshots }),
+    snapshots: request.snapshots ?? producersOf(log),
     isAwake: request.isAwake ?? false,
     isPatient: request.isPatient ?? false,
   });

@@ -622,6 +622,7 @@ export class ReplicatedLog {
     this.#commitNews = null;
     if (this.#commitTold !== null && !isBefore(this.#commitTold, news)) return;
     this.#commitTold = news;
+    this.#log.noteCommitted(news.offset);
     this.#options.listener.committed(news);
   }
 

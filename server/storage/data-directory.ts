@@ -264,6 +264,7 @@ export class DataDirectory {
         firstTimestamp: -1,
         epochsCrc: -1,
         epochsBehind: [],
+        producersFrom: start,
       },
       0,
     );

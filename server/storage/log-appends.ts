@@ -113,6 +113,7 @@ export class LogAppends {
     const end = { epoch: log.epochs.latest, offset: endOffset };
     log.queue.push({ batch, segment, position, end, latest: segment.latest });
     log.tail.push(batch);
+    log.producers.appended(batch);
     log.endOffset = endOffset;
   }
 
@@ -121,6 +122,7 @@ export class LogAppends {
     const active = this.#log.segments.at(-1);
     if (active !== undefined && !needsRoll(active, { batch, endOffset, settings: this.#log.settings })) return active;
     active?.noteSealed();
+    this.#log.producers.rolled();
     const segment = new Segment(this.#log.directory, this.#log.endOffset);
     this.#log.segments.push(segment);
     return segment;

@@ -26,6 +26,7 @@ export class LogCut {
     this.#log.tail.cut(to);
     if (this.#log.epochs.cut(to)) this.#syncPoints.noteCheckpoint(NO_CHECKPOINT);
     this.#log.damage.dropAbove(to.offset);
+    this.#log.producers.cut(to.offset);
     this.#log.endOffset = to.offset;
     this.#log.durable = earlier(this.#log.durable, to);
   }

@@ -22,6 +22,7 @@ import { EpochMap } from './epoch-map.ts';
 import type { LogContext } from './log-context.ts';
 import type { LogMarks } from './log-marks.ts';
 import { checkpointCrc, EPOCH_CHECKPOINT } from './recovery.ts';
+import { snapshotFileName } from './segment-name.ts';
 import { readSmallFile, replaceSmallFile } from './small-file.ts';
 
 export const PARTITION_METADATA = 'partition.metadata';
@@ -49,12 +50,16 @@ const foldersOf = ({ directory, key }: Pick<InstallRequest, 'directory' | 'key'>
 /** The new folder while it is built. */
 export const freshFolder = (place: Pick<InstallRequest, 'directory' | 'key'>): string => foldersOf(place).fresh;
 
+export interface NewLog {
+  readonly base: Position;
+  readonly generation: number;
+  /** As of the base; null where there are none. */
+  readonly producers: Uint8Array | null;
+}
+
 /** Puts an empty log with this base in the place of the present one. The caller has let go of its files. */
-export const installLog = async (
-  request: InstallRequest,
-  { base, generation }: { readonly base: Position; readonly generation: number },
-): Promise<void> => {
-  await buildFresh(request, base);
+export const installLog = async (request: InstallRequest, { base, generation, producers }: NewLog): Promise<void> => {
+  await buildFresh(request, base, producers);
   request.marks.setInstall({ base, generation, isSwapped: false });
   await request.marks.flush();
   await finishInstall(request);
@@ -88,6 +93,7 @@ export const finishInstall = async (request: InstallRequest): Promise<void> => {
         firstTimestamp: -1,
         epochsCrc: checkpointCrc(new EpochMap(install.base).format()),
         epochsBehind: [],
+        producersFrom: install.base.offset,
       },
       0,
     );
@@ -116,13 +122,13 @@ const swapFolders = async (request: InstallRequest, base: Position): Promise<voi
     await disk.syncDirectory(parent);
   } else if (!(await disk.exists(log))) {
     // Both are gone, which no crash does: the decided log is empty, and can be made again.
-    await buildFresh(request, base);
+    await buildFresh(request, base, null);
     await disk.rename(fresh, log);
     await disk.syncDirectory(parent);
   }
 };
 
-const buildFresh = async (request: InstallRequest, base: Position): Promise<void> => {
+const buildFresh = async (request: InstallRequest, base: Position, producers: Uint8Array | null): Promise<void> => {
   const { disk } = request.context;
   const { log, fresh } = foldersOf(request);
   await removeFolder(disk, fresh);
@@ -130,6 +136,7 @@ const buildFresh = async (request: InstallRequest, base: Position): Promise<void
   const metadata = await readSmallFile(disk, path.join(log, PARTITION_METADATA));
   if (metadata !== null) await replaceSmallFile(disk, path.join(fresh, PARTITION_METADATA), metadata);
   await replaceSmallFile(disk, path.join(fresh, EPOCH_CHECKPOINT), new EpochMap(base).format());
+  if (producers !== null) await replaceSmallFile(disk, path.join(fresh, snapshotFileName(base.offset)), producers);
   await disk.syncDirectory(path.dirname(fresh));
 };
 

@@ -35,6 +35,8 @@ export interface SyncPoint {
   readonly epochsCrc: number;
   /** The last of these epochs, which the checkpoint on disk may lack. */
   readonly epochsBehind: readonly EpochStart[];
+  /** No batch below, down to the last snapshot of producers, is signed by one that is remembered. */
+  readonly producersFrom: Offset;
 }
 
 export interface LogStartMark {
@@ -149,6 +151,8 @@ export class MarksView {
       // Points of earlier builds do not have it.
       epochsCrc: value['epochsCrc'] === undefined ? -1 : numberAt(value, 'epochsCrc'),
       epochsBehind: startsIn(value['epochsBehind'] ?? []),
+      // Earlier builds took no batch that a producer had signed.
+      producersFrom: offsetAt(value, value['producersFrom'] === undefined ? 'endOffset' : 'producersFrom'),
     };
   }
 

@@ -60,6 +60,9 @@ export class LogRetention {
       if (start <= this.#log.startOffset || start > this.#log.durable.offset) return;
       // The start must not outlive records below it that are only written: positions would be claimed that nobody has.
       if (!(await this.#writer.syncWritten())) return;
+      // What is committed may be told to the log a moment later; a start never lies above it.
+      this.#log.producers.committed(start, this.#log.durable.offset);
+      if (!this.#log.producers.isKeptFrom(this.#baseAt(start).offset)) await this.#log.producers.save();
       let base = this.#baseAt(start);
       this.#log.marks.setLogStart(start, base);
       // In the same flush, behind the start: a crash after it leaves no mark of a segment that is gone.
@@ -99,6 +102,8 @@ export class LogRetention {
           'segments below the log start could not be removed: the next start removes them',
         );
       }
+      // A full disk has room now.
+      if (!this.#log.producers.isKeptFrom(base.offset)) await this.#log.producers.save();
     });
   }
 

@@ -112,6 +112,7 @@ export class LogSyncPoints {
         latestOffset: lastOffset,
         firstTimestamp: segment.firstTimestamp ?? -1,
         ...this.#epochsMark(),
+        producersFrom: this.#log.producers.searchFrom(this.#log.durable.offset),
       },
       logBytes,
     );
@@ -130,6 +131,7 @@ export class LogSyncPoints {
       latestOffset: -1,
       firstTimestamp: -1,
       ...this.#epochsMark(),
+      producersFrom: this.#log.producers.searchFrom(this.#log.durable.offset),
     };
   }
 

@@ -62,6 +62,7 @@ export class LogWriter {
         'an index could not be written',
       );
     }
+    if (this.#log.producers.isDue) await this.#log.producers.save();
   }
 
   async #writeAndSync(file: DiskFile, group: WriteGroup): Promise<void> {
@@ -125,6 +126,7 @@ export class LogWriter {
 
   #noteDurable(position: Position): void {
     this.#log.durable = position;
+    this.#log.producers.durable(position.offset);
     if (this.#log.settings.flushMode === 'sync' || this.#log.unsyncedBytes === 0) this.#syncPoints.note();
     this.#log.listener.durable({ generation: this.#log.generation, position });
   }

@@ -16,6 +16,7 @@ import type { LogContext } from './log-context.ts';
 import type { LogMarks } from './log-marks.ts';
 import type { LogView } from './log-reader.ts';
 import type { LogSettings } from './log-settings.ts';
+import { ProducerState } from './producer-state.ts';
 import type { RecoveredLog } from './recovery.ts';
 import type { Segment } from './segment.ts';
 import type { LogTail } from './tail-cache.ts';
@@ -52,6 +53,7 @@ export class OpenLog {
   readonly epochs: EpochMap;
   readonly damage: DamageMap;
   readonly queue = new AppendQueue();
+  readonly producers: ProducerState;
   settings: LogSettings;
   state: LogState = 'open';
   fault: DiskFault | null = null;
@@ -79,6 +81,7 @@ export class OpenLog {
     this.segments = recovered.segments;
     this.epochs = recovered.epochs;
     this.damage = recovered.damage;
+    this.producers = new ProducerState(parts.context, parts.directory);
     this.generation = recovered.generation;
     this.startOffset = recovered.startOffset;
     this.endOffset = recovered.end.offset;

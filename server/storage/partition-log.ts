@@ -43,6 +43,7 @@ import { LogSyncPoints } from './log-sync-points.ts';
 import { LogWriter } from './log-writer.ts';
 import { type LogListener, type LogState, OpenLog } from './open-log.ts';
 import { checkpointCrc, type RecoveredLog, recoverLog } from './recovery.ts';
+import type { ProducerSource, ProducerState } from './producer-state.ts';
 import type { Segment } from './segment.ts';
 import { forgetSegmentFiles, writeIndexes } from './segment-files.ts';
 
@@ -78,6 +79,7 @@ export class PartitionLog {
   readonly #retention: LogRetention;
   readonly #repair: LogRepair;
   readonly #reader: LogReader;
+  #arrivedProducers: Uint8Array | null = null;
   /** What recovery says of the replica, but for what is found later. */
   readonly #found: FoundAtOpen;
 
@@ -109,6 +111,7 @@ export class PartitionLog {
       isRecovering: settings.flushMode === 'interval' && point !== null && !marks.isClean(),
     };
     const log = new PartitionLog(new OpenLog({ ...request, marks }, recovered), recovered, found);
+    await log.#log.producers.restore(log.#producerSource(), recovered.producers);
     marks.setClean(false);
     log.#syncPoints.note();
     // A crash came between the first segment and its sync point: nothing is written before there is one.
@@ -117,8 +120,21 @@ export class PartitionLog {
     return log;
   }
 
+  #producerSource(): ProducerSource {
+    return {
+      epochs: this.#log.epochs,
+      end: () => this.#log.end,
+      readAfter: (position, bytesMax) => this.#reader.readAfter(position, bytesMax),
+    };
+  }
+
   get directory(): string {
     return this.#log.directory;
+  }
+
+  /** What its batches say of idempotent producers. */
+  get producers(): ProducerState {
+    return this.#log.producers;
   }
 
   get startOffset(): Offset {
@@ -263,6 +279,7 @@ export class PartitionLog {
         this.#log.durable = this.#log.end;
         try {
           await this.#cut.truncateFiles();
+          if (this.#log.producers.isIncomplete) await this.#log.producers.rebuild(this.#producerSource());
           await this.#syncPoints.saveCheckpoint();
         } catch (cause) {
           await this.#failures.writeFailed(new SyncFailure(cause));
@@ -292,11 +309,13 @@ export class PartitionLog {
         if (this.#log.state === 'closed') return;
         const replaced = this.#log.segments.slice();
         this.#restartAt(base);
+        const producers = this.#log.producers.install(base, this.#arrivedProducers);
+        this.#arrivedProducers = null;
         try {
           for (const segment of replaced) await forgetSegmentFiles(this.#log.context, segment);
           await installLog(
             { context: this.#log.context, directory: this.#log.directory, key: this.#log.key, marks: this.#log.marks },
-            { base, generation: this.#log.generation },
+            { base, generation: this.#log.generation, producers },
           );
         } catch (cause) {
           // What was durable of the old log is no position of this one.
@@ -318,6 +337,11 @@ export class PartitionLog {
     } finally {
       this.#log.isCutting = false;
     }
+  }
+
+  /** Of the leader whose snapshot is installed next: what it knew of producers. */
+  takeProducers(state: Uint8Array): void {
+    this.#arrivedProducers = state;
   }
 
   /** In one step: readers find an empty log from here on. */
@@ -356,6 +380,11 @@ export class PartitionLog {
 
   // ------------------------------------------------------------------------------------------------------- retention
 
+  /** Everything below is committed: it is never cut. */
+  noteCommitted(to: Offset): void {
+    this.#log.producers.committed(to, this.#log.durable.offset);
+  }
+
   /** The log start that the retention settings ask for; never above `limit`. */
   retentionStart(nowMs: number, limit: Offset): Offset {
     return this.#retention.wantedStart(nowMs, limit);
@@ -375,6 +404,7 @@ export class PartitionLog {
     this.#log.state = 'closed';
     await this.#writer.pump.exclusively(async () => {
       const active = this.#log.segments.at(-1);
+      if (wasOpen) await this.#log.producers.save();
       if (wasOpen && active !== undefined && active.exists && active.indexes !== null) {
         await this.#finishIndexes(active);
         this.#syncPoints.note();

@@ -39,8 +39,9 @@ import {
   type ScanEnd,
   scanOverDamage,
 } from './log-scan.ts';
+import type { FoundProducers } from './producer-state.ts';
 import { NO_TIME, Segment } from './segment.ts';
-import { parseSegmentFileName } from './segment-name.ts';
+import { parseSegmentFileName, parseSnapshotFileName } from './segment-name.ts';
 import { removeSegmentFiles } from './segment-files.ts';
 import type { SparseIndex } from './sparse-index.ts';
 import { isTemporaryName, readSmallFile, replaceSmallFile } from './small-file.ts';
@@ -99,6 +100,7 @@ export interface RecoveredLog {
   readonly epochs: EpochMap;
   readonly checkpoint: Checkpoint;
   readonly damage: DamageMap;
+  readonly producers: FoundProducers;
   /** Bytes above the last good batch that were cut. */
   readonly cutBytes: number;
 }
@@ -127,6 +129,7 @@ class Recovery {
   readonly #base: Position | null;
   #epochs = new EpochMap();
   #checkpointText: string | null = null;
+  #snapshots: Offset[] = [];
   #cutBytes = 0;
 
   constructor(request: RecoverRequest) {
@@ -177,6 +180,7 @@ class Recovery {
       epochs: this.#epochs,
       checkpoint,
       damage: this.#damage,
+      producers: { searchFrom: this.#point?.producersFrom ?? offset(0), snapshots: this.#snapshots },
       cutBytes: this.#cutBytes,
     };
   }
@@ -240,6 +244,8 @@ class Recovery {
     const indexes: { readonly name: string; readonly baseOffset: Offset }[] = [];
     for (const { name } of await this.#context.disk.list(directory)) {
       const parsed = parseSegmentFileName(name);
+      const snapshot = parseSnapshotFileName(name);
+      if (snapshot !== null) this.#snapshots.push(snapshot);
       // Of a file that a crash kept from getting its name.
       if (isTemporaryName(name)) await this.#context.disk.removeFile(path.join(directory, name));
       if (parsed === null) continue;

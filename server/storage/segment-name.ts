@@ -15,6 +15,16 @@ export const parseSegmentFileName = (name: string): { baseOffset: Offset; kind: 
   return isOffset(baseOffset) ? { baseOffset, kind: match[2] as SegmentFileKind } : null;
 };
 
+/** The producers as of an offset. */
+export const snapshotFileName = (at: Offset): string => `${String(at).padStart(20, '0')}.snapshot`;
+
+/** Null for every other file. */
+export const parseSnapshotFileName = (name: string): Offset | null => {
+  const match = /^(\d{20})\.snapshot$/.exec(name);
+  const at = match === null ? -1 : Number(match[1]);
+  return isOffset(at) ? at : null;
+};
+
 export const partitionDirectoryName = (topic: string, partition: number): string => `${topic}-${partition}`;
 
 /** Null for a folder that is no partition's. */

@@ -17,7 +17,7 @@ table.restore(
       baseSequence: index * 4,
       count: 4,
       baseOffset: index * 12 + at * 4,
-      newestTimestamp: 1_700_000_000_000,
+      timestamp: 1_700_000_000_000,
     })),
   })),
   0,

@@ -136,6 +136,10 @@ export class WatchedLog implements GroupLog {
     await this.inner.install(base);
   }
 
+  noteCommitted(to: Offset): void {
+    this.inner.noteCommitted(to);
+  }
+
   async advanceStart(start: Offset): Promise<void> {
     await this.inner.advanceStart(start);
     const { base } = this.inner.shape;

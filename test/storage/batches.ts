@@ -1,6 +1,12 @@
 // Batches for the tests of the storage engine: what a client would send, made small.
 
-import { BatchBuilder, RecordCursor, readBaseOffset, readLeaderEpoch } from '@sluice/protocol/record';
+import {
+  BatchBuilder,
+  type ProducerStamp,
+  RecordCursor,
+  readBaseOffset,
+  readLeaderEpoch,
+} from '@sluice/protocol/record';
 
 export interface BatchPlan {
   readonly count?: number;
@@ -10,14 +16,15 @@ export interface BatchPlan {
   readonly valueBytes?: number;
   /** What the values begin with, to tell batches apart. */
   readonly name?: string;
+  readonly producer?: ProducerStamp;
 }
 
 /** What the records of such a batch hold. */
 export const valuesOf = ({ count = 1, valueBytes = 10, name = 'v' }: BatchPlan = {}): string[] =>
   Array.from({ length: count }, (_, index) => `${name}.${index}`.padEnd(valueBytes, '.'));
 
-export const makeBatch = ({ timestamp = 1_000, ...plan }: BatchPlan = {}): Uint8Array => {
-  const builder = new BatchBuilder({ initialBytes: 64 });
+export const makeBatch = ({ timestamp = 1_000, producer, ...plan }: BatchPlan = {}): Uint8Array => {
+  const builder = new BatchBuilder({ initialBytes: 64, ...(producer && { producer }) });
   for (const [index, value] of valuesOf(plan).entries()) {
     builder.append({ key: null, value, timestamp: timestamp + index });
   }

@@ -5,14 +5,23 @@
 // - Nothing that was acknowledged is missing, byte for byte, and nothing is in its place that was not appended there.
 // - What is left above it is a beginning of what was appended.
 // - Epoch starts are entries like others: acknowledged ones are there, in their place, also where several stand at one offset.
+// - What is known of producers is what the whole life of the log says of them, also where the records are deleted.
 // - A snapshot's install leaves the old log or the new one.
 // - The log start is the one that was confirmed, or the one that was asked for when the crash came.
 // - Nothing is called damaged; the log goes on at its end; after a clean stop its files are as the format says.
 
 import assert from 'node:assert/strict';
 import { leaderEpoch, offset } from '@sluice/protocol/ids';
-import { encodeEpochStart, isEpochStart, readLastOffset, readLeaderEpoch, stampBatch } from '@sluice/protocol/record';
+import {
+  encodeEpochStart,
+  isEpochStart,
+  type ProducerStamp,
+  readLastOffset,
+  readLeaderEpoch,
+  stampBatch,
+} from '@sluice/protocol/record';
 import { comparePositions, earlier, later, ORIGIN, type Position, positionAt } from '../../server/base/position.ts';
+import { ProducerTable } from '../../server/state/producers/producer-table.ts';
 import type { PartitionLog } from '../../server/storage/partition-log.ts';
 import { usual } from '../simulation/disk.ts';
 import { type BatchPlan, makeBatch } from './batches.ts';
@@ -24,6 +33,11 @@ export interface LifeOptions extends WorldOptions {
   /** How many times larger records, segments and what retention keeps are: beyond 10 a write covers several pages. */
   readonly scale?: number;
 }
+
+/** Producers that take turns with batches that nobody signed. */
+const PRODUCERS = 3;
+/** So many of the newest entries may still be cut. */
+const UNCOMMITTED = 4;
 
 interface Appended {
   readonly baseOffset: number;
@@ -45,6 +59,7 @@ export class LogLife {
   #askedStart = 0;
   #epoch = 0;
   #timestamp = 1_000_000;
+  readonly #sequences = Array.from({ length: PRODUCERS }, () => 0);
 
   readonly #scale: number;
 
@@ -123,8 +138,10 @@ export class LogLife {
     await world.close();
     assert.deepEqual(judgeFiles(world.disk, PARTITION).faults, []);
     await world.open();
+    await this.#judgeProducers();
     world.crash(0);
     await world.open();
+    await this.#judgeProducers();
     assert.deepEqual(world.log.damagedRanges, []);
     assert.deepEqual(
       (await world.readFrom(world.log.startOffset)).batches.map(hex),
@@ -161,10 +178,25 @@ export class LogLife {
       at = position;
     }
     assert.deepEqual(at, log.end);
+    await this.#judgeProducers();
     const { batches, stop } = await this.world.readFrom(log.startOffset);
     assert.equal(stop, null);
     const readable = entries.filter(batch => !isEpochStart(batch, 0) && readLastOffset(batch, 0) >= log.startOffset);
     assert.deepEqual(batches.map(hex), readable.map(hex), 'readers are given the records and nothing else');
+  }
+
+  /** The same as in a table that is made of all that was ever appended, or came behind a snapshot without producers. */
+  async #judgeProducers(): Promise<void> {
+    const { log } = this.world;
+    const { base } = log.shape;
+    const { table } = log.producers;
+    const isInstalled = this.#installing !== null && comparePositions(base, this.#installing) === 0;
+    const deleted = isInstalled ? [] : this.#appended.filter(each => comparePositions(each.position, base) <= 0);
+    const made = new ProducerTable(offset(0));
+    for (const each of deleted) made.note(Buffer.from(each.hex, 'latin1'), 0, 0);
+    for (const batch of await this.#entriesBehind(base)) made.note(batch, 0, 0);
+    made.settle(table.settledTo);
+    assert.deepEqual(producersOf(table), producersOf(made), 'producers are as the log says');
   }
 
   #epochsBehind(base: Position, end: Position): number {
@@ -199,8 +231,19 @@ export class LogLife {
   #batches(plans: readonly BatchPlan[]): Uint8Array[] {
     return plans.map(({ valueBytes = 10, ...plan }) => {
       const timestamp = ++this.#timestamp;
-      return makeBatch({ ...plan, valueBytes: valueBytes * this.#scale, timestamp, name: `${timestamp}` });
+      const producer = this.#signature(timestamp, plan.count ?? 1);
+      const signed = producer === null ? plan : { ...plan, producer };
+      return makeBatch({ ...signed, valueBytes: valueBytes * this.#scale, timestamp, name: `${timestamp}` });
     });
+  }
+
+  /** Of the producer whose turn it is. What a cut took is numbered again by chance only: a table notes what it is given. */
+  #signature(turn: number, count: number): ProducerStamp | null {
+    const id = turn % (PRODUCERS + 1);
+    if (id === PRODUCERS) return null;
+    const baseSequence = this.#sequences[id]!;
+    this.#sequences[id] = baseSequence + count;
+    return { id, epoch: 0, baseSequence };
   }
 
   async #append(plans: readonly BatchPlan[]): Promise<void> {
@@ -243,6 +286,21 @@ export class LogLife {
   async #settled(log: PartitionLog): Promise<void> {
     while (comparePositions(log.durable, log.end) < 0) await this.#pause(0.3);
     this.#note();
+    const committed = this.#appended.at(-1 - UNCOMMITTED);
+    if (committed !== undefined && committed.position.offset <= log.endOffset)
+      log.noteCommitted(committed.position.offset);
+    this.#judgeLiveProducers(log);
+  }
+
+  /** While the log lives nothing has to be read for it. */
+  #judgeLiveProducers({ producers: { table } }: PartitionLog): void {
+    const base = this.#installing ?? ORIGIN;
+    const made = new ProducerTable(offset(0));
+    for (const { position, hex: bytes } of this.#appended) {
+      if (comparePositions(position, base) > 0) made.note(Buffer.from(bytes, 'latin1'), 0, 0);
+    }
+    made.settle(table.settledTo);
+    assert.deepEqual(producersOf(table), producersOf(made), 'producers are as what was appended');
   }
 
   async #pause(ms: number): Promise<void> {
@@ -287,6 +345,20 @@ export class LogLife {
     await this.world.beginOpen();
   }
 }
+
+const producersOf = (table: ProducerTable): unknown =>
+  table
+    .all()
+    .map(({ producerId, batches }) => ({
+      producerId,
+      batches: batches.map(({ baseSequence, baseOffset, count, timestamp }) => [
+        baseSequence,
+        baseOffset,
+        count,
+        timestamp,
+      ]),
+    }))
+    .toSorted((left, right) => left.producerId - right.producerId);
 
 const positionOf = (batch: Uint8Array): Position => positionAt(readLeaderEpoch(batch, 0), readLastOffset(batch, 0) + 1);
 

@@ -18,6 +18,7 @@ const point = {
   firstTimestamp: 1,
   epochsCrc: 3,
   epochsBehind: [{ epoch: 0, startOffset: 4 }],
+  producersFrom: 3,
 };
 
 const marksOf = (values: Readonly<Record<string, StoreValue>>): MarksView =>
@@ -25,6 +26,12 @@ const marksOf = (values: Readonly<Record<string, StoreValue>>): MarksView =>
 
 test('a sync point is read as it was written', () => {
   expect(marksOf({ 'sync/k': point }).syncPoint()).toEqual(point);
+});
+
+test('a sync point of a build that knew no producers says that there are none below it', () => {
+  const { producersFrom, ...former } = point;
+  expect(marksOf({ 'sync/k': former }).syncPoint()).toEqual({ ...point, producersFrom: 5 });
+  expect(producersFrom).toBe(3);
 });
 
 test.each([

@@ -4,8 +4,8 @@
 //      | version | settledTo | count | producers                                     | CRC-32C|
 //      +---------+-----------+-------+-----------------------------------------------+--------+
 //          1          8          4                                                       4
-//      a producer:  id 8 | epoch 2 | newest timestamp 8 | batches 1 | its batches, 16 bytes each
-//      a batch:     base sequence 4 | count 4 | base offset 8
+//      a producer:  id 8 | epoch 2 | batches 1 | its batches
+//      a batch:     base sequence 4 | count 4 | base offset 8 | timestamp 8
 //
 // All big-endian. Of several equal tables the bytes are equal: producers stand in the order of their ids.
 // Bytes of another version, length or checksum, or that make no sense, are none: `null`, whatever they are.
@@ -31,8 +31,8 @@ export interface ProducerSnapshot {
 
 const VERSION = 1;
 const HEAD_BYTES = 13;
-const PRODUCER_BYTES = 19;
-const BATCH_BYTES = 16;
+const PRODUCER_BYTES = 11;
+const BATCH_BYTES = 24;
 const CRC_BYTES = 4;
 
 /** The state as of what is settled. */
@@ -46,16 +46,15 @@ export const encodeProducers = (table: ProducerTable): Uint8Array => {
   writeInt32(bytes, 9, producers.length);
   let at = HEAD_BYTES;
   for (const { producerId, batches } of producers) {
-    const last = batches.at(-1)!;
     writeInt64(bytes, at, producerId);
-    writeInt16(bytes, at + 8, last.epoch);
-    writeInt64(bytes, at + 10, last.newestTimestamp);
-    bytes[at + 18] = batches.length;
+    writeInt16(bytes, at + 8, batches[0]!.epoch);
+    bytes[at + 10] = batches.length;
     at += PRODUCER_BYTES;
     for (const batch of batches) {
       writeInt32(bytes, at, batch.baseSequence);
       writeInt32(bytes, at + 4, batch.count);
       writeInt64(bytes, at + 8, batch.baseOffset);
+      writeInt64(bytes, at + 16, batch.timestamp);
       at += BATCH_BYTES;
     }
   }
@@ -89,9 +88,8 @@ const producerAt = (
   if (at + PRODUCER_BYTES > end) return null;
   const producerId = readInt64(bytes, at);
   const epoch = readInt16(bytes, at + 8);
-  const newestTimestamp = readInt64(bytes, at + 10);
-  const count = bytes[at + 18]!;
-  if (!Number.isSafeInteger(producerId) || !Number.isSafeInteger(newestTimestamp) || epoch < 0) return null;
+  const count = bytes[at + 10]!;
+  if (!Number.isSafeInteger(producerId) || epoch < 0) return null;
   if (count < 1 || count > PRODUCER_BATCHES_KEPT || at + PRODUCER_BYTES + count * BATCH_BYTES > end) return null;
   const batches: ProducedBatch[] = [];
   let offsetMin = 0;
@@ -100,10 +98,11 @@ const producerAt = (
     const baseSequence = readInt32(bytes, from);
     const records = readInt32(bytes, from + 4);
     const baseOffset = readInt64(bytes, from + 8);
-    if (baseSequence < 0 || records < 1 || !isOffset(baseOffset)) return null;
+    const timestamp = readInt64(bytes, from + 16);
+    if (baseSequence < 0 || records < 1 || !isOffset(baseOffset) || !Number.isSafeInteger(timestamp)) return null;
     if (baseOffset < offsetMin || baseOffset + records > settledTo) return null;
     offsetMin = baseOffset + records;
-    batches.push({ epoch, baseSequence, count: records, baseOffset: offset(baseOffset), newestTimestamp });
+    batches.push({ epoch, baseSequence, count: records, baseOffset: offset(baseOffset), timestamp });
   }
   return { producerId, batches };
 };

@@ -12,8 +12,9 @@
 //
 // Judging looks at both layers at once: a leader must not take a batch again that it took a moment ago.
 //
-// Nothing is forgotten because the log forgets it. A producer goes when it was not heard of for long (`expire`), by its newest timestamp in
-// the log and by when this replica saw it last, whichever is later: records may be older than the day they are written on.
+// Nothing is forgotten because the log forgets it. A producer goes when it was not heard of for long (`expire`), by the timestamps of the
+// batches that are remembered and by when this replica saw it last, whichever is later: records may be older than the day they are written
+// on, and their producer tries again all the same.
 
 import { type Offset, offset } from '@sluice/protocol/ids';
 import {
@@ -35,8 +36,8 @@ export interface ProducedBatch {
   readonly baseSequence: number;
   readonly count: number;
   readonly baseOffset: number;
-  /** The newest timestamp of its producer up to and with this batch. */
-  readonly newestTimestamp: number;
+  /** Of its newest record; -1 where its records are gone. */
+  readonly timestamp: number;
 }
 
 /** What a producer says of a batch. */
@@ -50,7 +51,7 @@ export interface BatchClaim {
 export type Verdict =
   | { readonly kind: 'fresh' }
   /** The very batch is in the log, from this offset on. */
-  | { readonly kind: 'repeat'; readonly baseOffset: Offset }
+  | { readonly kind: 'repeat'; readonly baseOffset: Offset; readonly timestamp: number }
   /** It was written, before the batches that are remembered. */
   | { readonly kind: 'duplicate' }
   | { readonly kind: 'out-of-order'; readonly expected: number }
@@ -77,7 +78,6 @@ interface NotedBatch extends ProducedBatch {
 }
 
 const FRESH: Verdict = { kind: 'fresh' };
-/** Of a producer whose records are all gone. */
 const NO_TIMESTAMP = -1;
 /** What was settled goes from the front of its array once it is so much. */
 const HEAD_MAX = 256;
@@ -121,14 +121,13 @@ export class ProducerTable {
       this.#producers.set(id, producer);
     }
     producer.seenMs = nowMs;
-    const before = producer.batches.at(-1)?.newestTimestamp ?? NO_TIMESTAMP;
     const batch = {
       producer,
       epoch: readProducerEpoch(bytes, at),
       baseSequence,
       count: readLastOffset(bytes, at) - baseOffset + 1,
       baseOffset,
-      newestTimestamp: readRecordCount(bytes, at) === 0 ? before : Math.max(before, readMaxTimestamp(bytes, at)),
+      timestamp: readRecordCount(bytes, at) === 0 ? NO_TIMESTAMP : readMaxTimestamp(bytes, at),
     };
     producer.batches.push(batch);
     this.#above.push(batch);
@@ -204,7 +203,7 @@ export class ProducerTable {
     for (const { id, batches, seenMs } of this.#producers.values()) {
       const last = batches.at(-1)!;
       const isSettled = last.baseOffset + last.count <= this.#settledTo;
-      if (isSettled && seenMs < oldest && last.newestTimestamp < oldest) this.#producers.delete(id);
+      if (isSettled && seenMs < oldest && batches.every(batch => batch.timestamp < oldest)) this.#producers.delete(id);
     }
     return before - this.#producers.size;
   }
@@ -228,7 +227,7 @@ export class ProducerTable {
     for (;;) {
       const batch = batches[at]!;
       if (batch.baseSequence === baseSequence && batch.count === count) {
-        return { kind: 'repeat', baseOffset: offset(batch.baseOffset) };
+        return { kind: 'repeat', baseOffset: offset(batch.baseOffset), timestamp: batch.timestamp };
       }
       if (kept === PRODUCER_BATCHES_KEPT || !isFollowed(batches[at - 1], batch)) break;
       at--;

@@ -44,7 +44,8 @@ const judgeByLog = (log: readonly LoggedBatch[], claim: BatchClaim): Verdict => 
   const ofEpoch = own.filter(batch => batch.epoch === last.epoch);
   const window = ofEpoch.slice(-KEPT);
   const original = window.find(batch => batch.baseSequence === claim.baseSequence && batch.count === claim.count);
-  if (original !== undefined) return { kind: 'repeat', baseOffset: offset(original.baseOffset) };
+  if (original !== undefined)
+    return { kind: 'repeat', baseOffset: offset(original.baseOffset), timestamp: original.timestamp };
   const first = window[0]!;
   const hasOlder = window.length === KEPT || first.baseSequence !== 0;
   const behind = (first.baseSequence - (claim.baseSequence + claim.count) + 2 * SEQUENCES) % SEQUENCES;
@@ -56,8 +57,7 @@ const known = (views: readonly ProducerView[]): unknown =>
   views
     .map(({ producerId, batches }) => ({
       producerId,
-      newestTimestamp: batches.at(-1)!.newestTimestamp,
-      batches: batches.map(({ epoch, baseSequence, count, baseOffset }) => [epoch, baseSequence, count, baseOffset]),
+      batches: batches.map(batch => [batch.epoch, batch.baseSequence, batch.count, batch.baseOffset, batch.timestamp]),
     }))
     .toSorted((left, right) => left.producerId - right.producerId);
 
@@ -180,7 +180,7 @@ describe('a table of producers', () => {
       expected: 1,
     });
     const repeat = { producerId: 7, epoch: 0, baseSequence: SEQUENCES - 2, count: 3 };
-    expect(run.table.judge(repeat)).toEqual({ kind: 'repeat', baseOffset: 0 });
+    expect(run.table.judge(repeat)).toEqual({ kind: 'repeat', baseOffset: 0, timestamp: 1 });
   });
 
   test('answers a repeat of each of the last five batches, and calls an older one done', () => {
@@ -190,7 +190,7 @@ describe('a table of producers', () => {
     expect(run.table.judge({ producerId: 7, epoch: 0, baseSequence: 0, count: 2 })).toEqual({ kind: 'duplicate' });
     for (let index = 1; index < 6; index++) {
       const repeat = { producerId: 7, epoch: 0, baseSequence: index * 2, count: 2 };
-      expect(run.table.judge(repeat)).toEqual({ kind: 'repeat', baseOffset: index * 2 });
+      expect(run.table.judge(repeat)).toEqual({ kind: 'repeat', baseOffset: index * 2, timestamp: index });
     }
   });
 
@@ -214,10 +214,9 @@ describe('a table of producers', () => {
     expect(known(run.table.all())).toEqual([
       {
         producerId: 7,
-        newestTimestamp: 1,
         batches: [
-          [0, 0, 1, 0],
-          [0, 1, 1, 1],
+          [0, 0, 1, 0, 0],
+          [0, 1, 1, 1, 1],
         ],
       },
     ]);
@@ -279,12 +278,12 @@ describe('a snapshot of producers', () => {
         '00000001', // producers
         '0000000000000102', // id
         '0003', // epoch
-        '00000000000003e8', // newest timestamp
         '01', // batches
         '00000005', // base sequence
         '00000002', // count
         '0000000000000000', // base offset
-        '1c50fd51', // CRC-32C
+        '00000000000003e8', // timestamp
+        '8c3a463d', // CRC-32C
       ].join(''),
     );
   });
