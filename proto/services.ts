@@ -10,4 +10,5 @@ export * from './gen/sluice/v1/group_pb.ts';
 export * from './gen/sluice/v1/metadata_pb.ts';
 export * from './gen/sluice/v1/problem_pb.ts';
 export * from './gen/sluice/v1/produce_pb.ts';
+export * from './gen/sluice/v1/producer_pb.ts';
 export * from './gen/sluice/v1/record_pb.ts';

@@ -36,7 +36,7 @@ import {
   writeInt32,
   writeInt64,
 } from './layout.ts';
-import { sealBatch, stampBatch } from './stamp.ts';
+import { type ProducerStamp, sealBatch, stampBatch } from './stamp.ts';
 import { varintBytes, varlongBytes, writeVarint, writeVarlong } from './varint.ts';
 
 export interface HeaderInput {
@@ -62,13 +62,6 @@ export interface RecordSpans {
   readonly valueEnd: number;
   /** Milliseconds since 1970. */
   readonly timestamp: number;
-}
-
-/** What an idempotent producer signs a batch with. */
-export interface ProducerStamp {
-  readonly id: number;
-  readonly epoch: number;
-  readonly baseSequence: number;
 }
 
 export interface BatchOptions {

@@ -8,17 +8,27 @@ import { crc32c } from './crc32c.ts';
 import {
   ATTRIBUTES_AT,
   BASE_OFFSET_AT,
+  BASE_SEQUENCE_AT,
   CRC_AT,
   CRC_COVERS_FROM,
   LEADER_EPOCH_AT,
   LOG_APPEND_TIME_BIT,
   MAX_TIMESTAMP_AT,
+  PRODUCER_EPOCH_AT,
+  PRODUCER_ID_AT,
   readAttributes,
   readBatchBytes,
   writeInt16,
   writeInt32,
   writeInt64,
 } from './layout.ts';
+
+/** What an idempotent producer signs a batch with. */
+export interface ProducerStamp {
+  readonly id: number;
+  readonly epoch: number;
+  readonly baseSequence: number;
+}
 
 export interface LeaderStamp {
   readonly baseOffset: number;
@@ -38,6 +48,20 @@ export function stampAppendTime(batch: Uint8Array, timestamp: number): void {
   if (!Number.isSafeInteger(timestamp)) throw new RangeError(`timestamp ${timestamp}`);
   writeInt16(batch, ATTRIBUTES_AT, readAttributes(batch, 0) | LOG_APPEND_TIME_BIT);
   writeInt64(batch, MAX_TIMESTAMP_AT, timestamp);
+  sealBatch(batch);
+}
+
+/**
+ * Who signs the batch, and with which sequence it begins. A producer may sign it again as long as nobody else has it: the CRC is computed
+ * over all of it each time.
+ */
+export function stampProducer(batch: Uint8Array, { id, epoch, baseSequence }: ProducerStamp): void {
+  if (!Number.isSafeInteger(id) || id < 0) throw new RangeError(`producer id ${id}`);
+  if (epoch !== (epoch & 0x7fff)) throw new RangeError(`producer epoch ${epoch}`);
+  if (baseSequence !== (baseSequence | 0) || baseSequence < 0) throw new RangeError(`base sequence ${baseSequence}`);
+  writeInt64(batch, PRODUCER_ID_AT, id);
+  writeInt16(batch, PRODUCER_EPOCH_AT, epoch);
+  writeInt32(batch, BASE_SEQUENCE_AT, baseSequence);
   sealBatch(batch);
 }
 

@@ -6,6 +6,8 @@ import {
   checkClientBatch,
   readBaseTimestamp,
   readMaxTimestamp,
+  readProducerEpoch,
+  readProducerId,
   splitBatches,
 } from '@sluice/protocol/record';
 import { GRPC_MESSAGE_BYTES_MAX } from '../base/limits.ts';
@@ -25,12 +27,19 @@ export const checkBatches = (
     return refused('CORRUPT_BATCH', detail, { batch: index });
   }
   if (split.batches.length === 0) return refused('INVALID_REQUEST', 'there is no batch in the request');
+  const [first] = split.batches;
   for (const [index, batch] of split.batches.entries()) {
+    if (index > 0 && !isOfProducer(batch, first!)) {
+      return refused('INVALID_REQUEST', 'the batches of a request are of one producer in one epoch', { batch: index });
+    }
     const refusal = batchProblem(batch, settings, nowMs);
     if (refusal !== null) return { ok: false, problem: { ...refusal, facts: { ...refusal.facts, batch: index } } };
   }
   return accepted(split.batches);
 };
+
+const isOfProducer = (batch: Uint8Array, first: Uint8Array): boolean =>
+  readProducerId(batch, 0) === readProducerId(first, 0) && readProducerEpoch(batch, 0) === readProducerEpoch(first, 0);
 
 const batchProblem = (batch: Uint8Array, settings: TopicSettings, nowMs: number): Problem<ProduceCode> | null => {
   if (batch.length > settings.batchBytesMax) {
@@ -42,8 +51,8 @@ const batchProblem = (batch: Uint8Array, settings: TopicSettings, nowMs: number)
     const detail = 'detail' in fault ? `${fault.kind}: ${fault.detail}` : 'the batch is incomplete';
     return problem(fault.kind === 'codec' ? 'UNSUPPORTED_COMPRESSION' : 'CORRUPT_BATCH', detail);
   }
-  if (new BatchView(batch).producerId !== -1) {
-    return problem('INVALID_REQUEST', 'this broker gives out no producer ids, so a batch cannot carry one');
+  if (new BatchView(batch).isTransactional) {
+    return problem('INVALID_REQUEST', 'this broker has no transactions, so a batch cannot be part of one');
   }
   return settings.timestampType === 'LogAppendTime' ? null : timestampProblem(batch, settings, nowMs);
 };

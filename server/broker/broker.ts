@@ -20,6 +20,8 @@ export interface ProduceRequest {
   readonly batches: Uint8Array;
   readonly acks: Acks;
   readonly timeoutMs: number;
+  /** Written only where the partition ends here. */
+  readonly expectedOffset?: Offset | undefined;
 }
 
 export interface ProduceAck {
@@ -45,6 +47,27 @@ export type ProduceCode =
   | 'NOT_ENOUGH_REPLICAS'
   | 'SHUTTING_DOWN'
   | 'REQUEST_TIMED_OUT'
+  | 'PRODUCER_FENCED'
+  | 'OUT_OF_ORDER_SEQUENCE'
+  | 'DUPLICATE_SEQUENCE'
+  | 'UNKNOWN_PRODUCER_ID'
+  | 'EXPECTED_OFFSET_MISMATCH'
+  | 'INTERNAL';
+
+/** Of an idempotent producer: who signs its batches. */
+export interface ProducerIdentity {
+  readonly producerId: number;
+  readonly producerEpoch: number;
+}
+
+export type InitProducerCode =
+  | 'THROTTLED'
+  | 'COORDINATOR_LOADING'
+  | 'NOT_LEADER'
+  | 'REQUEST_TIMED_OUT'
+  | 'STORAGE_FAILED'
+  | 'DISK_FULL'
+  | 'SHUTTING_DOWN'
   | 'INTERNAL';
 
 export interface FetchPosition {
@@ -240,6 +263,8 @@ export interface ClusterView {
 
 export interface Broker {
   produce(request: ProduceRequest): Promise<Result<ProduceAck, ProduceCode>>;
+  /** An identity that nobody else has. */
+  initProducer(): Promise<Result<ProducerIdentity, InitProducerCode>>;
   fetch(request: FetchRequest): Promise<FetchResult>;
   listOffsets(request: ListOffsetsRequest): Promise<Result<readonly PartitionOffsets[], ListOffsetsCode>>;
 

@@ -37,6 +37,7 @@ import type {
   DeleteTopicCode,
   FetchRequest,
   FetchResult,
+  InitProducerCode,
   LeaderView,
   ListOffsetsCode,
   ListOffsetsRequest,
@@ -45,6 +46,7 @@ import type {
   PartitionOffsets,
   ProduceAck,
   ProduceCode,
+  ProducerIdentity,
   ProduceRequest,
   TopicDescription,
   TopicPage,
@@ -58,6 +60,7 @@ import { countPending, type PendingBytes } from './parked-answers.ts';
 import { hasMoved, PartitionRoutes, type Share } from './partition-routes.ts';
 import { notLeader, type PartitionService, stopping } from './partition-service.ts';
 import { answerPeers } from './peer-answers.ts';
+import { ProducerIds } from './producer-ids.ts';
 import { Replicas } from './replicas.ts';
 import { TopicViews } from './topic-views.ts';
 
@@ -92,6 +95,7 @@ export class ClusterBroker implements Broker {
   readonly #coordinators: GroupCoordinators;
   readonly #groupClient: GroupClient;
   readonly groups: ClusterGroups;
+  readonly #producerIds: ProducerIds;
   readonly #metadataListeners = new Set<() => void>();
   #phase: 'recovering' | 'running' | 'draining' = 'recovering';
   /** Until then new topics are placed without this node. Of one that is alone it goes without saying. */
@@ -135,6 +139,7 @@ export class ClusterBroker implements Broker {
       client: this.#groupClient,
       listOffsets: request => this.listOffsets(request),
     });
+    this.#producerIds = new ProducerIds(() => metadata.allocateProducerIds());
     answerPeers(requests, this.#local);
     replication.onLeaderChange(() => this.#tellListeners());
   }
@@ -191,14 +196,24 @@ export class ClusterBroker implements Broker {
   }
 
   #produceAtLeader(
-    { batches, acks, timeoutMs }: ProduceRequest,
+    { batches, acks, timeoutMs, expectedOffset }: ProduceRequest,
     name: GroupName,
   ): Promise<Result<ProduceAck, ProduceCode>> {
     const { clock } = this.#options;
     const untilMs = clock.monotonicMs() + timeoutMs;
     return this.#routes.askInOrder(name, untilMs, service =>
-      service.produce({ ...name, batches, acks, timeoutMs: Math.max(0, Math.round(untilMs - clock.monotonicMs())) }),
+      service.produce({
+        ...name,
+        batches,
+        acks,
+        timeoutMs: Math.max(0, Math.round(untilMs - clock.monotonicMs())),
+        ...(expectedOffset !== undefined && { expectedOffset }),
+      }),
     );
+  }
+
+  initProducer(): Promise<Result<ProducerIdentity, InitProducerCode>> {
+    return this.#phase === 'running' ? this.#producerIds.take() : Promise.resolve(stopping());
   }
 
   async fetch(request: FetchRequest): Promise<FetchResult> {

@@ -64,10 +64,13 @@ export class ParkedAnswers {
     this.#late = options.late;
   }
 
-  /** End offsets never fall from one entry to the next. */
+  /** End offsets never fall from one entry to the next: what was written before takes its place among those that wait for it. */
   add(parked: ParkedAnswer): void {
     this.#pending.add(parked.bytes);
-    this.#parked.push(parked);
+    let at = this.#parked.length;
+    while (at > this.#head && this.#parked[at - 1]!.endOffset > parked.endOffset) at--;
+    if (at === this.#parked.length) this.#parked.push(parked);
+    else this.#parked.splice(at, 0, parked);
     if (parked.answer !== null) this.#watchDeadline(parked.deadlineMs);
   }
 

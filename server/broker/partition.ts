@@ -31,6 +31,7 @@ import type {
 import { InSync } from './in-sync.ts';
 import { OrphanedAnswers } from './orphaned-answers.ts';
 import { ParkedAnswers, type PendingBytes, type ProduceResult } from './parked-answers.ts';
+import { isSigned, judgeProduced } from './producer-verdict.ts';
 import type { TopicSettings } from './topic-settings.ts';
 
 export interface ReadPiece {
@@ -51,7 +52,7 @@ export interface PartitionOptions {
 }
 
 /** What a partition is not told: its own name. */
-type Produced = Pick<ProduceRequest, 'batches' | 'acks' | 'timeoutMs'>;
+type Produced = Pick<ProduceRequest, 'batches' | 'acks' | 'timeoutMs' | 'expectedOffset'>;
 
 type Refusal<C extends ProduceCode | FetchCode | DeleteRecordsCode> = {
   readonly ok: false;
@@ -178,6 +179,8 @@ export class Partition implements GroupListener {
     if (waits && this.isServing && this.#inSync.count < this.#settings.minInsyncReplicas) {
       return Promise.resolve(this.#notEnoughReplicas());
     }
+    const judged = this.#judge(request, batches);
+    if (judged !== null) return judged;
     let timestampMs = Number.NEGATIVE_INFINITY;
     if (this.#settings.timestampType === 'LogAppendTime') {
       timestampMs = clock.wallMs();
@@ -199,6 +202,50 @@ export class Partition implements GroupListener {
     }
     const deadlineMs = clock.monotonicMs() + request.timeoutMs;
     return new Promise(answer => this.#parked.add({ endOffset, bytes, answer, ack, deadlineMs }));
+  }
+
+  /**
+   * What a producer wrote before, or may not write now; null for what is to be appended. It was judged on what may not be committed
+   * yet, so that the answer waits until it is.
+   */
+  #judge(request: Produced, batches: readonly Uint8Array[]): Promise<ProduceResult> | null {
+    const { expectedOffset } = request;
+    const { endOffset, producers } = this.log;
+    if (isSigned(batches)) {
+      let verdict = judgeProduced(producers.table, batches);
+      if (verdict.kind === 'refused' && verdict.problem.code === 'THROTTLED') {
+        producers.makeRoom();
+        verdict = judgeProduced(producers.table, batches);
+      }
+      // A repeat found the log as it expected to when it was written.
+      if (verdict.kind === 'repeat') {
+        const { baseOffset, count } = verdict.ack;
+        return this.#whenCommitted(request, offset(baseOffset + count), accepted(verdict.ack));
+      }
+      if (verdict.kind === 'refused') {
+        const { code, detail, facts } = verdict.problem;
+        return this.#whenCommitted(request, endOffset, refused(code, detail, { ...this.#where(), ...facts }));
+      }
+    }
+    if (expectedOffset === undefined || expectedOffset === endOffset) return null;
+    const detail = `the partition ends at offset ${endOffset}, not at ${expectedOffset}; nothing was written`;
+    const facts = { ...this.#where(), expected_offset: expectedOffset, actual_offset: endOffset };
+    return this.#whenCommitted(request, endOffset, refused('EXPECTED_OFFSET_MISMATCH', detail, facts));
+  }
+
+  /** Nothing is appended for it; the answer is good as soon as everything below `endOffset` is as safe as was asked for. */
+  #whenCommitted(request: Produced, endOffset: Offset, result: ProduceResult): Promise<ProduceResult> {
+    if (request.acks !== 'all' || endOffset <= this.#safeTo) return Promise.resolve(result);
+    const ack: ProduceAck = result.ok ? result.value : { baseOffset: endOffset, count: 0, timestampMs: 0 };
+    const deadlineMs = this.#options.clock.monotonicMs() + request.timeoutMs;
+    return new Promise(resolve => {
+      const answer = (outcome: ProduceResult): void => {
+        if (result.ok || (!outcome.ok && outcome.problem.facts['outcome'] === undefined)) resolve(outcome);
+        // What was refused was not written, whatever became of what stood before it.
+        else resolve(outcome.ok ? result : this.#notLeader());
+      };
+      this.#parked.add({ endOffset, bytes: request.batches.length, answer, ack, deadlineMs });
+    });
   }
 
   #proposalRefused(refusal: (ProposeOutcome & { readonly ok: false })['refusal']): Refusal<ProduceCode> | null {
@@ -296,9 +343,12 @@ export class Partition implements GroupListener {
 
   /** Committed, and durable on as many replicas as the topic asks for. */
   #settleParked(): void {
-    if (this.#servingEpoch === null) return;
+    if (this.#servingEpoch !== null) this.#parked.settle(this.#safeTo);
+  }
+
+  get #safeTo(): Offset {
     const safe = this.#inSync.durableOn(this.#settings.minInsyncReplicas);
-    this.#parked.settle(offset(Math.min(this.#highWatermark, safe)));
+    return offset(Math.min(this.#highWatermark, safe));
   }
 
   /** The latest start at or below the offset; null below the log's own start. */
@@ -473,6 +523,8 @@ export class Partition implements GroupListener {
 
   /** Of the leader: its followers move their starts when it tells them. */
   applyRetention(): Promise<void> {
+    // Of every replica, each by its own clock.
+    this.log.producers.expire(this.#settings.producerSilenceMs);
     if (!this.isServing) return Promise.resolve();
     return this.group.advanceStart(this.log.retentionStart(this.#options.clock.wallMs(), this.#highWatermark));
   }

@@ -3,7 +3,7 @@
 // A peer has proven that it belongs to the cluster, but may be of another release: what makes no sense is refused, never asserted.
 
 import { refused, type Result } from '@sluice/protocol/errors';
-import { isOffset, isTopicId } from '@sluice/protocol/ids';
+import { isOffset, isTopicId, type Offset } from '@sluice/protocol/ids';
 import { PEER_CALL_BYTES_MAX, READ_BYTES_MAX } from '../base/limits.ts';
 import type { PeerRequests } from '../replication/peer-request.ts';
 import type { FetchResult } from './broker.ts';
@@ -86,10 +86,12 @@ const topicOf = (head: Head): PartitionStandings['topicId'] | null => {
 
 const produceOf = (head: Head, batches: Uint8Array): PartitionProduce | null => {
   const topicId = topicOf(head);
-  const { partition, acks, timeoutMs } = head;
+  const { partition, acks, timeoutMs, expectedOffset } = head;
   if (topicId === null || !isCount(partition) || !isCount(timeoutMs)) return null;
   if (acks !== 'all' && acks !== 'leader' && acks !== 'none') return null;
-  return { topicId, partition, acks, timeoutMs, batches };
+  const asked = { topicId, partition, acks, timeoutMs, batches } as const;
+  if (expectedOffset === undefined) return asked;
+  return isOffset(expectedOffset as number) ? { ...asked, expectedOffset: expectedOffset as Offset } : null;
 };
 
 const fetchOf = (head: Head, signal: AbortSignal): PartitionFetch | null => {

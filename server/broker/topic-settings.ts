@@ -10,6 +10,8 @@ export interface TopicSettings {
   readonly timestampAfterMaxMs: number;
   readonly timestampBeforeMaxMs: number;
   readonly minInsyncReplicas: number;
+  /** Producers that were silent for longer are forgotten. */
+  readonly producerSilenceMs: number;
 }
 
 /** Numbers beyond 2^53 mean "no limit" in everything that they bound. */
@@ -40,6 +42,7 @@ export const topicSettings = (config: TopicConfig, brokerDefaults: TopicConfig):
     timestampAfterMaxMs: number('message.timestamp.after.max.ms'),
     timestampBeforeMaxMs: number('message.timestamp.before.max.ms'),
     minInsyncReplicas: number('min.insync.replicas'),
+    producerSilenceMs: number('producer.id.expiration.ms'),
   };
 };
 

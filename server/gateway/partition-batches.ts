@@ -5,7 +5,7 @@
 // added, and the ones added before it stay. The order is the order of adding.
 // Sizes are judged uncompressed; only a single record that is too large so is judged by its compressed size.
 
-import type { Codec, RecordSpans } from '@sluice/protocol/record';
+import type { Codec, ProducerStamp, RecordSpans } from '@sluice/protocol/record';
 import { BATCH_HEADER_BYTES, BatchBuilder } from '@sluice/protocol/record';
 import type { WrittenRecord } from './record-json.ts';
 
@@ -41,6 +41,8 @@ export class BuilderPool {
 }
 
 export interface PartitionBatchesOptions {
+  /** Who signs the batches, and the sequence of the first record. */
+  readonly producer?: ProducerStamp | null;
   readonly pool: BuilderPool;
   readonly codec: Codec;
   readonly batchBytesMax: number;
@@ -53,6 +55,7 @@ export class PartitionBatches {
   readonly #pool: BuilderPool;
   readonly #codec: Codec;
   readonly #batchBytesMax: number;
+  readonly #producer: ProducerStamp | null;
   /** Uncompressed, so that the batch fits also when compressing makes it longer. */
   readonly #plainBytesMax: number;
   #ready: Uint8Array[] = [];
@@ -63,6 +66,7 @@ export class PartitionBatches {
     this.partition = partition;
     this.#pool = options.pool;
     this.#codec = options.codec;
+    this.#producer = options.producer ?? null;
     this.#batchBytesMax = options.batchBytesMax;
     this.#plainBytesMax = options.codec === 'none' ? options.batchBytesMax : plainBytesMax(options.batchBytesMax);
   }
@@ -132,16 +136,29 @@ export class PartitionBatches {
 
   /** Gives the builder back when what was added will not be taken. */
   drop(): void {
-    if (this.#builder !== null) this.#pool.give(this.#codec, this.#builder, this.#builder.byteLength);
-    this.#builder = null;
+    if (this.#builder !== null) this.#letGo(this.#builder, this.#builder.byteLength);
     this.#ready = [];
     this.#readyBytes = 0;
     this.#readyCount = 0;
   }
 
   #open(): BatchBuilder {
-    this.#builder ??= this.#pool.take(this.#codec);
+    this.#builder ??= this.#take();
     return this.#builder;
+  }
+
+  /** One that signs is of no use to others. */
+  #take(): BatchBuilder {
+    const producer = this.#producer;
+    if (producer === null) return this.#pool.take(this.#codec);
+    return new BatchBuilder({ codec: this.#codec, initialBytes: BUILDER_BYTES, producer });
+  }
+
+  /** It goes on with the sequence where it was, so that it must not be begun anew. */
+  #letGo(builder: BatchBuilder, usedBytes: number): void {
+    if (this.#producer !== null) return;
+    this.#pool.give(this.#codec, builder, usedBytes);
+    this.#builder = null;
   }
 
   #build(): Promise<Uint8Array> {
@@ -149,8 +166,7 @@ export class PartitionBatches {
     const usedBytes = builder.byteLength;
     const batch = builder.buildOffLoop();
     // Its records are out of it by now, whether they are being compressed or not.
-    this.#pool.give(this.#codec, builder, usedBytes);
-    this.#builder = null;
+    this.#letGo(builder, usedBytes);
     return batch;
   }
 

@@ -7,7 +7,7 @@
 //
 // A request shares its batch only with others that would have been answered alike: the same topic, acks, timeout and codec, a
 // timestamp that the gateway gives, and a batch that certainly has room. So nothing that a request says can refuse another one.
-// Requests without an answer (acks=none) are not gathered: theirs is given before their batch is.
+// Requests without an answer (acks=none) are not gathered: theirs is given before their batch is. Nor are those that are exact.
 //
 // Guarantees: the batches of one partition leave in the order in which their requests came; within one the offsets are in that
 // order too.
@@ -54,7 +54,7 @@ export class RecordGathering<Request> {
     record: WrittenRecord,
     { plan, bodyBytes }: { plan: PlacementPlan; bodyBytes: number },
   ): boolean {
-    if (record.timestamp !== ABSENT || plan.acks === 'none') return false;
+    if (record.timestamp !== ABSENT || plan.acks === 'none' || plan.exact !== null) return false;
     if (!fitsOneBatch(bodyBytes, 1, plan.topic.batchBytesMax)) return false;
     if (record.partition !== ABSENT && partitionFault(record.partition, plan, null) !== null) return false;
     if (this.#plan !== null && !isAlike(this.#plan, plan)) this.leave();

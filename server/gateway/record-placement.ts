@@ -12,6 +12,7 @@ import { assert } from '../base/assert.ts';
 import type { Acks, Broker, ProduceAck, ProduceCode, TopicView } from '../broker/broker.ts';
 import type { Clock } from '../io/clock.ts';
 import { problemDocument } from './error-mapping.ts';
+import { type ExactAppend, needsFixedPartition, needsOnePartition } from './exact-append.ts';
 import type { BuilderPool } from './partition-batches.ts';
 import { fitsOneBatch, PartitionBatches } from './partition-batches.ts';
 import type { PartitionChoice } from './partition-choice.ts';
@@ -37,6 +38,7 @@ export interface PlacementPlan {
   readonly acks: Acks;
   readonly timeoutMs: number;
   readonly codec: Codec;
+  readonly exact: ExactAppend | null;
 }
 
 export type AppendOutcome = Result<ProduceAck, ProduceCode>;
@@ -85,7 +87,10 @@ export class Placement {
   add(record: WrittenRecord, isFitting: boolean): Problem | null {
     const fault = this.#partitionFault(record);
     if (fault !== null) return fault;
-    const batches = this.#place(record, this.#partitionOf(record));
+    const partition = this.#partitionOf(record);
+    const inexact = this.#plan.exact === null ? null : this.#exactFault(partition);
+    if (inexact !== null) return inexact;
+    const batches = this.#place(record, partition);
     if (isFitting) batches.addFitting(record);
     else if (!batches.add(record)) return this.#tooLarge();
     this.#count++;
@@ -96,9 +101,19 @@ export class Placement {
   addScanned(record: RecordScan): Problem | null {
     const fault = this.#partitionFault(record);
     if (fault !== null) return fault;
-    if (!this.#place(record, this.#partitionOfScanned(record)).addSpans(record)) return this.#tooLarge();
+    const partition = this.#partitionOfScanned(record);
+    const inexact = this.#plan.exact === null ? null : this.#exactFault(partition);
+    if (inexact !== null) return inexact;
+    if (!this.#place(record, partition).addSpans(record)) return this.#tooLarge();
     this.#count++;
     return null;
+  }
+
+  #exactFault(partition: number): Problem | null {
+    const { exact, topic } = this.#plan;
+    if (exact === null) return null;
+    if (this.#latest !== null && this.#latest.partition !== partition) return needsOnePartition(exact);
+    return this.#sticky !== ABSENT && topic.partitionCount > 1 ? needsFixedPartition(exact) : null;
   }
 
   done(): Placed {
@@ -159,8 +174,9 @@ export class Placement {
   #batchesOf(partition: number): PartitionBatches {
     let batches = this.#byPartition.get(partition);
     if (batches === undefined) {
-      const { pool, codec, topic } = this.#plan;
-      batches = new PartitionBatches(partition, { pool, codec, batchBytesMax: topic.batchBytesMax });
+      const { pool, codec, topic, exact } = this.#plan;
+      const producer = exact?.producer ?? null;
+      batches = new PartitionBatches(partition, { pool, codec, producer, batchBytesMax: topic.batchBytesMax });
       this.#byPartition.set(partition, batches);
     }
     this.#latest = batches;
@@ -218,9 +234,15 @@ export const recordTooLarge = (
   });
 
 /** One partition's batches to the broker. */
-export const produceBatches = async (plan: PlacementPlan, of: PartitionBatches): Promise<AppendOutcome> => {
+export const produceBatches = async (plan: PlacementPlan, of: PartitionBatches): Promise<AppendOutcome> =>
+  produceTaken(plan, of.partition, await of.take());
+
+/** The same when they are taken. */
+export const produceTaken = (plan: PlacementPlan, partition: number, batches: Uint8Array): Promise<AppendOutcome> => {
   const { broker, topic, acks, timeoutMs } = plan;
-  return broker.produce({ topic: topic.name, partition: of.partition, batches: await of.take(), acks, timeoutMs });
+  const request = { topic: topic.name, partition, batches, acks, timeoutMs };
+  const expectedOffset = plan.exact?.expectedOffset ?? null;
+  return broker.produce(expectedOffset === null ? request : { ...request, expectedOffset });
 };
 
 export interface AppendOptions {

@@ -33,6 +33,7 @@ const planOf = (changes: Partial<PlacementPlan> = {}): PlacementPlan => ({
   acks: 'all',
   timeoutMs: 1_000,
   codec: 'none',
+  exact: null,
   ...changes,
 });
 

@@ -229,6 +229,7 @@ describe('a body of records read where they lie', () => {
     acks: 'all',
     timeoutMs: 1_000,
     codec: 'none',
+    exact: null,
     ...changes,
   });
 

@@ -10,6 +10,7 @@ import { create } from '@bufbuild/protobuf';
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import type { Problem, Result } from '@sluice/protocol/errors';
 import { problem, refused } from '@sluice/protocol/errors';
+import { type Offset, offset } from '@sluice/protocol/ids';
 import type { ProduceRequest, ProduceResponse } from '@sluice/protocol/services';
 import { Acks as WireAcks, ProduceResponseSchema } from '@sluice/protocol/services';
 import {
@@ -29,6 +30,7 @@ import { Outbox } from './outbox.ts';
 import { problemMessage, problemStatus } from './problem-status.ts';
 import type { ReadGate } from './read-gate.ts';
 import { encodeRecords } from './record-batch.ts';
+import { naturalNumber } from './safe-number.ts';
 import { unexpected } from './unexpected.ts';
 
 type Call = ServerDuplexStream<ProduceRequest, ProduceResponse>;
@@ -47,6 +49,7 @@ const acksByWire: ReadonlyMap<WireAcks, Acks> = new Map<WireAcks, Acks>([
 interface CheckedRequest {
   readonly acks: Acks;
   readonly timeoutMs: number;
+  readonly expectedOffset?: Offset;
 }
 
 export class ProduceCall implements OpenCall {
@@ -158,6 +161,7 @@ export class ProduceCall implements OpenCall {
       return undefined;
     }
     const encoded = encodeRecords(request.records, {
+      producer: request.producer ?? null,
       compression: request.compression,
       batchBytesMax: topic.batchBytesMax,
       nowMs: this.#context.clock.wallMs(),
@@ -221,8 +225,14 @@ const check = (request: ProduceRequest): Result<CheckedRequest, 'INVALID_REQUEST
   if (request.timeoutMs > TIMEOUT_MS_MAX) {
     return refused('INVALID_REQUEST', `timeout_ms ${request.timeoutMs} is more than ${TIMEOUT_MS_MAX}`);
   }
+  if (request.producer !== undefined && request.records.length === 0) {
+    return refused('INVALID_REQUEST', 'batches are signed by their own producers');
+  }
   const timeoutMs = request.timeoutMs === 0 ? TIMEOUT_MS_DEFAULT : request.timeoutMs;
-  return { ok: true, value: { acks, timeoutMs } };
+  if (request.expectedOffset === undefined) return { ok: true, value: { acks, timeoutMs } };
+  const expected = naturalNumber(request.expectedOffset);
+  if (expected === null) return refused('INVALID_REQUEST', 'expected_offset is not in the range of 0 to 2^53 - 1');
+  return { ok: true, value: { acks, timeoutMs, expectedOffset: offset(expected) } };
 };
 
 /** Null where nobody waits for an answer. */

@@ -1,16 +1,19 @@
 // Records as messages, encoded into the one batch that a produce request becomes.
 
-import type { Record as RecordMessage } from '@sluice/protocol/services';
+import type { ProducerSequence, Record as RecordMessage } from '@sluice/protocol/services';
 import { Compression } from '@sluice/protocol/services';
 import type { Result } from '@sluice/protocol/errors';
 import { accepted, refused } from '@sluice/protocol/errors';
-import type { Codec, RecordInput } from '@sluice/protocol/record';
+import type { Codec, ProducerStamp, RecordInput } from '@sluice/protocol/record';
 import { BatchBuilder, COMPRESS_OFF_LOOP_BYTES } from '@sluice/protocol/record';
+import { PRODUCER_EPOCH_MAX } from '../../base/limits.ts';
 import { naturalNumber } from './safe-number.ts';
 
 export type EncodeCode = 'INVALID_REQUEST' | 'INVALID_TIMESTAMP' | 'RECORD_TOO_LARGE';
 
 export interface EncodeOptions {
+  /** Who signs the batch. */
+  readonly producer: ProducerSequence | null;
   readonly compression: Compression;
   readonly batchBytesMax: number;
   /** For records without a timestamp. */
@@ -32,7 +35,9 @@ const codecs: ReadonlyMap<Compression, Codec> = new Map<Compression, Codec>([
 export const encodeRecords = (records: readonly RecordMessage[], options: EncodeOptions): EncodedBatch => {
   const codec = codecs.get(options.compression);
   if (codec === undefined) return refused('INVALID_REQUEST', `there is no compression ${options.compression}`);
-  const builder = new BatchBuilder({ codec });
+  const producer = stampOf(options.producer);
+  if (!producer.ok) return producer;
+  const builder = new BatchBuilder({ codec, ...(producer.value !== null && { producer: producer.value }) });
   for (const [index, record] of records.entries()) {
     const timestamp = record.timestampMs === undefined ? options.nowMs : naturalNumber(record.timestampMs);
     if (timestamp === null) {
@@ -49,6 +54,18 @@ export const encodeRecords = (records: readonly RecordMessage[], options: Encode
   return codec === 'none' || builder.byteLength <= COMPRESS_OFF_LOOP_BYTES
     ? fits(builder.build())
     : builder.buildOffLoop().then(fits);
+};
+
+const stampOf = (producer: ProducerSequence | null): Result<ProducerStamp | null, 'INVALID_REQUEST'> => {
+  if (producer === null) return accepted(null);
+  const id = naturalNumber(producer.producerId);
+  const { producerEpoch: epoch, sequence } = producer;
+  if (id === null) return refused('INVALID_REQUEST', 'producer_id is not in the range of 0 to 2^53 - 1');
+  if (epoch < 0 || epoch > PRODUCER_EPOCH_MAX) {
+    return refused('INVALID_REQUEST', `producer_epoch ${epoch} is not in the range of 0 to ${PRODUCER_EPOCH_MAX}`);
+  }
+  if (sequence < 0) return refused('INVALID_REQUEST', `sequence ${sequence} is negative`);
+  return accepted({ id, epoch, baseSequence: sequence });
 };
 
 const recordInput = (record: RecordMessage, timestamp: number): RecordInput => ({

@@ -9,6 +9,7 @@ import {
   GroupService,
   Health,
   MetadataService,
+  ProducerService,
   ProduceService,
   ServerReflection,
 } from '@sluice/protocol/services';
@@ -21,6 +22,7 @@ import { healthService } from './health.ts';
 import { metadataService } from './metadata.ts';
 import type { OpenCalls } from './open-calls.ts';
 import { ProduceCall } from './produce.ts';
+import { producerService } from './producer.ts';
 import type { ReadGates } from './read-gate.ts';
 import type { FetchAnswer } from './read.ts';
 import { reflectionService } from './reflection.ts';
@@ -28,6 +30,7 @@ import { serviceDefinition } from './service-definition.ts';
 
 const services: readonly DescService[] = [
   ProduceService,
+  ProducerService,
   FetchService,
   AdminService,
   GroupService,
@@ -60,6 +63,7 @@ export const addServices = (
   });
 
   server.addService(serviceDefinition(ProduceService), produceService(context, door));
+  server.addService(serviceDefinition(ProducerService), producerService(context));
   server.addService(serviceDefinition(FetchService), fetchService(context, door));
   server.addService(serviceDefinition(AdminService), adminService(context));
   server.addService(serviceDefinition(GroupService), groupService(context, door));

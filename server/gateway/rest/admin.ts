@@ -1,7 +1,6 @@
 // Topics, offsets, the cluster and the document itself.
 
 import type { Problem, Result } from '@sluice/protocol/errors';
-import { problem } from '@sluice/protocol/errors';
 import { offset } from '@sluice/protocol/ids';
 import type { ConfigEntry } from '../../base/topic-config.ts';
 import type {
@@ -13,11 +12,10 @@ import type {
   TopicView,
 } from '../../broker/broker.ts';
 import type { GatewayContext } from '../gateway.ts';
-import { structureFault } from '../json-text.ts';
 import { invalidTimestamp, parseTimestamp } from '../timestamp-text.ts';
-import { mediaType, parseBody, readWholeBody } from './body.ts';
-import type { Operation, QueryValue } from './contract.ts';
+import type { QueryValue } from './contract.ts';
 import type { Exchange } from './exchange.ts';
+import { readForm } from './form-body.ts';
 import type { Handler, HandlerTable } from './handlers.ts';
 import { findPartition, findTopic } from './topic-lookup.ts';
 
@@ -168,38 +166,6 @@ export const createAdminHandlers = (context: GatewayContext, texts: ContractText
     getOpenApiYaml: { verb: 'openapi', handle: exchange => exchange.answer(200, 'application/yaml', texts.yaml) },
     getOpenApiJson: { verb: 'openapi', handle: exchange => exchange.answer(200, 'application/json', texts.json) },
   };
-};
-
-/** The body as the operation's schema describes it; null when the answer has been given already. */
-const readForm = async <Form>(exchange: Exchange, operation: Operation): Promise<Form | null> => {
-  const type = mediaType(exchange);
-  if (!type.ok) {
-    exchange.problem(type.problem);
-    return null;
-  }
-  if (type.value !== 'application/json') {
-    exchange.problem(problem('UNSUPPORTED_MEDIA_TYPE', 'this body must be application/json'));
-    return null;
-  }
-  const body = await readWholeBody(exchange);
-  if (body.kind === 'gone') return null;
-  if (body.kind === 'refused') {
-    exchange.problem(body.problem);
-    return null;
-  }
-  const parsed = parseBody(body.bytes);
-  if (!parsed.ok) {
-    exchange.problem(parsed.problem);
-    return null;
-  }
-  const fault = structureFault(parsed.value);
-  const refusal =
-    fault === null ? operation.body(parsed.value) : problem('INVALID_REQUEST', `the body ${fault}`, { field: '' });
-  if (refusal !== null) {
-    exchange.problem(refusal);
-    return null;
-  }
-  return parsed.value as Form;
 };
 
 const answer = <T>(exchange: Exchange, result: Result<T>, render: (value: T) => unknown): void => {

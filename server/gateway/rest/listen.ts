@@ -26,6 +26,7 @@ import { RestDoor } from './door.ts';
 import type { OriginRule } from '../origin-rule.ts';
 import { createPageHandlers, readPage } from './page.ts';
 import { createProduceHandlers } from './produce.ts';
+import { createProducerHandlers } from './producers.ts';
 import { createReadHandlers } from './read.ts';
 import { shapeFault } from './request-shape.ts';
 import { webSocketRoute } from './web-socket-route.ts';
@@ -54,6 +55,7 @@ export const listenRest = async (context: GatewayContext, options: RestOptions):
     contract,
     handlers: {
       ...createProduceHandlers(context),
+      ...createProducerHandlers(context),
       ...createReadHandlers(context),
       ...webSocketRoute,
       ...createAdminHandlers(context, { yaml, json: contract.json }),

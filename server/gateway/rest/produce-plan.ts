@@ -6,6 +6,7 @@ import { accepted, refused } from '@sluice/protocol/errors';
 import type { Codec } from '@sluice/protocol/record';
 import { assert } from '../../base/assert.ts';
 import type { Acks } from '../../broker/broker.ts';
+import { exactAppend } from '../exact-append.ts';
 import type { GatewayContext } from '../gateway.ts';
 import { structureFault } from '../json-text.ts';
 import type { BuilderPool } from '../partition-batches.ts';
@@ -74,6 +75,8 @@ export const makePlan = (
   if (pointer !== undefined && !isBare) {
     return refused('INVALID_REQUEST', 'the query parameter key needs envelope=none', { field: 'key' });
   }
+  const exact = exactAppend(query);
+  if (!exact.ok) return exact;
   const acks = ACKS[String(query['acks'])];
   assert(acks !== undefined, 'the schema lets no other acks through');
   return accepted({
@@ -90,6 +93,7 @@ export const makePlan = (
     acks,
     timeoutMs: Number(query['timeout_ms']),
     codec: query['compression'] as Codec,
+    exact: exact.value,
     isBare,
     keyPointer: pointer === undefined ? null : parsePointer(String(pointer)),
   });

@@ -1,6 +1,7 @@
 // Produce: the operations, by the type of the body. Whole bodies are in whole-produce.ts, lines in streamed-produce.ts.
 
 import { problem } from '@sluice/protocol/errors';
+import { needsWholeBody } from '../exact-append.ts';
 import type { GatewayContext } from '../gateway.ts';
 import { BuilderPool } from '../partition-batches.ts';
 import { PartitionChoice } from '../partition-choice.ts';
@@ -44,6 +45,10 @@ export const createProduceHandlers = (context: GatewayContext): HandlerTable => 
         return produceWhole(exchange, plan.value, type.value);
       case 'application/x-ndjson':
       case 'text/plain':
+        if (plan.value.exact !== null) {
+          exchange.problem(needsWholeBody(plan.value.exact));
+          return undefined;
+        }
         return produceStream(exchange, plan.value, type.value);
       default: {
         const detail = 'records come as application/json, application/x-ndjson, text/plain or application/octet-stream';

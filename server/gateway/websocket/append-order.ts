@@ -8,7 +8,7 @@
 // Guarantees: no request waits for one that came after it, so none waits for ever.
 
 import type { PartitionBatches } from '../partition-batches.ts';
-import type { AppendOutcome, PlacementPlan } from '../record-placement.ts';
+import { type AppendOutcome, type PlacementPlan, produceTaken } from '../record-placement.ts';
 
 /** Something that happens once; most often it has happened before anybody waits for it. */
 class Stage {
@@ -47,11 +47,10 @@ export class OrderedAppend {
   }
 
   readonly produce = async (plan: PlacementPlan, of: PartitionBatches): Promise<AppendOutcome> => {
-    const { broker, topic, acks, timeoutMs } = plan;
     const batches = await of.take();
     const before = this.#before.get(of.partition);
     if (before !== undefined && !before.#appended.isDone) await before.#appended.done();
-    const outcome = broker.produce({ topic: topic.name, partition: of.partition, batches, acks, timeoutMs });
+    const outcome = produceTaken(plan, of.partition, batches);
     if (--this.#unappended === 0) this.#appended.finish();
     return outcome;
   };

@@ -1,6 +1,7 @@
 // The frames that a client sends: text to a checked request, or the first thing that is wrong with it.
 //
-//   {"id", "op": "produce", "topic", "records", "partition"?, "acks"?, "timeout_ms"?, "compression"?}
+//   {"id", "op": "produce", "topic", "records", "partition"?, "acks"?, "timeout_ms"?, "compression"?,
+//    "producer_id"? with "producer_epoch" and "sequence", "expected_offset"?}
 //   {"id", "op": "subscribe", "topic", "from"? | "offset"? | "timestamp"? | "tail"? | "cursor"?, "partition"? | "partitions"?,
 //    "isolation"?, "values"?, "reset"?, "max_bytes"?, "credit"?: {"records", "bytes"}}
 //   {"op": "credit", "subscription", "records", "bytes", "id"?}
@@ -11,7 +12,13 @@
 
 import type { ErrorCode, Problem } from '@sluice/protocol/errors';
 import { problem } from '@sluice/protocol/errors';
-import { CURSOR_CHARS_MAX, READ_BYTES_MAX, TIMEOUT_MS_MAX } from '../../base/limits.ts';
+import {
+  CURSOR_CHARS_MAX,
+  PRODUCER_EPOCH_MAX,
+  READ_BYTES_MAX,
+  SEQUENCE_MAX,
+  TIMEOUT_MS_MAX,
+} from '../../base/limits.ts';
 import { parseJson } from '../json-text.ts';
 import { isObject, PARTITION_MAX } from '../record-json.ts';
 
@@ -107,6 +114,10 @@ const forms: Readonly<Record<Op, OpForm>> = {
       acks: oneOf('all', 1, 0, '1', '0'),
       timeout_ms: integer(1, TIMEOUT_MS_MAX),
       compression: oneOf('none', 'gzip', 'snappy', 'lz4', 'zstd'),
+      producer_id: natural,
+      producer_epoch: integer(0, PRODUCER_EPOCH_MAX),
+      sequence: integer(0, SEQUENCE_MAX),
+      expected_offset: natural,
     },
     required: ['id', 'topic', 'records'],
   },

@@ -21,6 +21,7 @@ import {
 import type { VerbMetrics } from '../../base/metrics.ts';
 import type { Acks, FetchPosition, Isolation, TopicView } from '../../broker/broker.ts';
 import { problemDocument } from '../error-mapping.ts';
+import { exactAppend } from '../exact-append.ts';
 import type { GatewayContext } from '../gateway.ts';
 import type { BuilderPool } from '../partition-batches.ts';
 import type { PartitionChoice } from '../partition-choice.ts';
@@ -201,6 +202,8 @@ export class Session {
     const partition = namedPartition(topic.value, fields);
     if (!partition.ok) return partition;
     const { choice, pool, text } = this.#shared;
+    const exact = exactAppend(fields);
+    if (!exact.ok) return exact;
     return accepted({
       broker,
       clock,
@@ -213,6 +216,7 @@ export class Session {
       acks: ACKS[(fields['acks'] as string | number | undefined) ?? 'all']!,
       timeoutMs: Number(fields['timeout_ms'] ?? TIMEOUT_MS_DEFAULT),
       codec: (fields['compression'] as Codec | undefined) ?? 'none',
+      exact: exact.value,
     });
   }
 

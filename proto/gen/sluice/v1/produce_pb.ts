@@ -20,7 +20,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file sluice/v1/produce.proto.
  */
 export const file_sluice_v1_produce: GenFile = /*@__PURE__*/
-  fileDesc("ChdzbHVpY2UvdjEvcHJvZHVjZS5wcm90bxIJc2x1aWNlLnYxItMBCg5Qcm9kdWNlUmVxdWVzdBIKCgJpZBgBIAEoBBINCgV0b3BpYxgCIAEoCRIRCglwYXJ0aXRpb24YAyABKAUSHQoEYWNrcxgEIAEoDjIPLnNsdWljZS52MS5BY2tzEhIKCnRpbWVvdXRfbXMYBSABKA0SDwoHYmF0Y2hlcxgGIAEoDBIiCgdyZWNvcmRzGAcgAygLMhEuc2x1aWNlLnYxLlJlY29yZBIrCgtjb21wcmVzc2lvbhgIIAEoDjIWLnNsdWljZS52MS5Db21wcmVzc2lvbiJyCg9Qcm9kdWNlUmVzcG9uc2USCgoCaWQYASABKAQSJAoDYWNrGAIgASgLMhUuc2x1aWNlLnYxLlByb2R1Y2VBY2tIABIjCgVlcnJvchgDIAEoCzISLnNsdWljZS52MS5Qcm9ibGVtSABCCAoGcmVzdWx0IkYKClByb2R1Y2VBY2sSEwoLYmFzZV9vZmZzZXQYASABKAMSDQoFY291bnQYAiABKAUSFAoMdGltZXN0YW1wX21zGAMgASgDKjQKBEFja3MSDAoIQUNLU19BTEwQABIPCgtBQ0tTX0xFQURFUhABEg0KCUFDS1NfTk9ORRACMlYKDlByb2R1Y2VTZXJ2aWNlEkQKB1Byb2R1Y2USGS5zbHVpY2UudjEuUHJvZHVjZVJlcXVlc3QaGi5zbHVpY2UudjEuUHJvZHVjZVJlc3BvbnNlKAEwAWIGcHJvdG8z", [file_sluice_v1_problem, file_sluice_v1_record]);
+  fileDesc("ChdzbHVpY2UvdjEvcHJvZHVjZS5wcm90bxIJc2x1aWNlLnYxIrQCCg5Qcm9kdWNlUmVxdWVzdBIKCgJpZBgBIAEoBBINCgV0b3BpYxgCIAEoCRIRCglwYXJ0aXRpb24YAyABKAUSHQoEYWNrcxgEIAEoDjIPLnNsdWljZS52MS5BY2tzEhIKCnRpbWVvdXRfbXMYBSABKA0SDwoHYmF0Y2hlcxgGIAEoDBIiCgdyZWNvcmRzGAcgAygLMhEuc2x1aWNlLnYxLlJlY29yZBIrCgtjb21wcmVzc2lvbhgIIAEoDjIWLnNsdWljZS52MS5Db21wcmVzc2lvbhIcCg9leHBlY3RlZF9vZmZzZXQYCSABKANIAIgBARItCghwcm9kdWNlchgKIAEoCzIbLnNsdWljZS52MS5Qcm9kdWNlclNlcXVlbmNlQhIKEF9leHBlY3RlZF9vZmZzZXQiUQoQUHJvZHVjZXJTZXF1ZW5jZRITCgtwcm9kdWNlcl9pZBgBIAEoAxIWCg5wcm9kdWNlcl9lcG9jaBgCIAEoBRIQCghzZXF1ZW5jZRgDIAEoBSJyCg9Qcm9kdWNlUmVzcG9uc2USCgoCaWQYASABKAQSJAoDYWNrGAIgASgLMhUuc2x1aWNlLnYxLlByb2R1Y2VBY2tIABIjCgVlcnJvchgDIAEoCzISLnNsdWljZS52MS5Qcm9ibGVtSABCCAoGcmVzdWx0IkYKClByb2R1Y2VBY2sSEwoLYmFzZV9vZmZzZXQYASABKAMSDQoFY291bnQYAiABKAUSFAoMdGltZXN0YW1wX21zGAMgASgDKjQKBEFja3MSDAoIQUNLU19BTEwQABIPCgtBQ0tTX0xFQURFUhABEg0KCUFDS1NfTk9ORRACMlYKDlByb2R1Y2VTZXJ2aWNlEkQKB1Byb2R1Y2USGS5zbHVpY2UudjEuUHJvZHVjZVJlcXVlc3QaGi5zbHVpY2UudjEuUHJvZHVjZVJlc3BvbnNlKAEwAWIGcHJvdG8z", [file_sluice_v1_problem, file_sluice_v1_record]);
 
 /**
  * @generated from message sluice.v1.ProduceRequest
@@ -75,6 +75,21 @@ export type ProduceRequest = Message<"sluice.v1.ProduceRequest"> & {
    * @generated from field: sluice.v1.Compression compression = 8;
    */
   compression: Compression;
+
+  /**
+   * Compare and append: written only where the partition ends at this offset, else refused with EXPECTED_OFFSET_MISMATCH,
+   * which names the end.
+   *
+   * @generated from field: optional int64 expected_offset = 9;
+   */
+  expectedOffset?: bigint | undefined;
+
+  /**
+   * Who signs `records`; ready-made batches carry their own.
+   *
+   * @generated from field: sluice.v1.ProducerSequence producer = 10;
+   */
+  producer?: ProducerSequence | undefined;
 };
 
 /**
@@ -83,6 +98,39 @@ export type ProduceRequest = Message<"sluice.v1.ProduceRequest"> & {
  */
 export const ProduceRequestSchema: GenMessage<ProduceRequest> = /*@__PURE__*/
   messageDesc(file_sluice_v1_produce, 0);
+
+/**
+ * An idempotent producer's place in a partition: a request that comes again is answered as the first one was, and written once.
+ *
+ * @generated from message sluice.v1.ProducerSequence
+ */
+export type ProducerSequence = Message<"sluice.v1.ProducerSequence"> & {
+  /**
+   * From ProducerService.InitProducer.
+   *
+   * @generated from field: int64 producer_id = 1;
+   */
+  producerId: bigint;
+
+  /**
+   * @generated from field: int32 producer_epoch = 2;
+   */
+  producerEpoch: number;
+
+  /**
+   * Of the first record; each partition counts its records from 0 on, and behind 2^31 - 1 from 0 again.
+   *
+   * @generated from field: int32 sequence = 3;
+   */
+  sequence: number;
+};
+
+/**
+ * Describes the message sluice.v1.ProducerSequence.
+ * Use `create(ProducerSequenceSchema)` to create a new message.
+ */
+export const ProducerSequenceSchema: GenMessage<ProducerSequence> = /*@__PURE__*/
+  messageDesc(file_sluice_v1_produce, 1);
 
 /**
  * @generated from message sluice.v1.ProduceResponse
@@ -116,7 +164,7 @@ export type ProduceResponse = Message<"sluice.v1.ProduceResponse"> & {
  * Use `create(ProduceResponseSchema)` to create a new message.
  */
 export const ProduceResponseSchema: GenMessage<ProduceResponse> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_produce, 1);
+  messageDesc(file_sluice_v1_produce, 2);
 
 /**
  * @generated from message sluice.v1.ProduceAck
@@ -147,7 +195,7 @@ export type ProduceAck = Message<"sluice.v1.ProduceAck"> & {
  * Use `create(ProduceAckSchema)` to create a new message.
  */
 export const ProduceAckSchema: GenMessage<ProduceAck> = /*@__PURE__*/
-  messageDesc(file_sluice_v1_produce, 2);
+  messageDesc(file_sluice_v1_produce, 3);
 
 /**
  * @generated from enum sluice.v1.Acks
