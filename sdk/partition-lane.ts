@@ -1,15 +1,22 @@
 // One partition of a producer: the batch in the making, those that wait, and how many are on the wire.
 //
 // Order: batches go out in their order. After a refusal nothing more goes out until all that is on the wire is
-// answered; then the refused ones go again, in their order and after a wait. Without producer identities the broker
-// cannot put back in order what overtook a refused batch; `inFlightMax: 1` leaves nothing to overtake.
-// A batch that was written and not answered is never sent again.
+// answered; then the refused ones go again, in their order and after a wait.
+//
+// An idempotent producer numbers the records of the partition and signs its batches: a batch that was written and not answered is sent again
+// with the same number, and the broker writes each number once and in order. Whatever overtook a refused batch is refused as well. A number
+// that will never be written leaves a gap that the broker takes nothing behind: then a new epoch begins, in which what was certainly not
+// written is numbered anew; what may have been is given up, since the broker could not tell it from new records.
+//
+// Without an identity the broker cannot put back in order what overtook a refused batch (`inFlightMax: 1` leaves nothing to overtake), and a
+// batch that was written and not answered is never sent again.
 
-import { BatchBuilder, type RecordInput } from '@sluice/protocol/record';
+import { BatchBuilder, type ProducerStamp, type RecordInput, stampProducer } from '@sluice/protocol/record';
 import { Backoff } from './backoff.ts';
 import type { BufferPool } from './buffer-pool.ts';
 import { ProduceBatch, type BatchAnswer, type BatchTicket } from './produce-batch.ts';
 import type { Compression } from './producer.ts';
+import { SequenceLine, type IdentitySource } from './sequence-line.ts';
 import type { Clock, Random, Timer } from './runtime.ts';
 import { SluiceError } from './sluice-error.ts';
 
@@ -34,6 +41,8 @@ export interface LaneHost {
   /** The topic's limit. */
   readonly batchBytesMax: number;
   readonly pool: BufferPool;
+  /** Null: the producer is not idempotent. Lanes that wait for it are pumped when it is there. */
+  readonly identity: IdentitySource | null;
   channelOf(partition: number): LaneChannel;
   opened(lane: PartitionLane, batch: ProduceBatch): void;
   sealed(batch: ProduceBatch): void;
@@ -50,6 +59,7 @@ export class PartitionLane {
   private readonly host: LaneHost;
   private readonly builder: BatchBuilder;
   private readonly backoff: Backoff;
+  private readonly line: SequenceLine | null;
   private open: ProduceBatch | null = null;
   /** Sealed and not on the wire, in order. */
   private waiting: ProduceBatch[] = [];
@@ -63,6 +73,7 @@ export class PartitionLane {
     this.host = host;
     this.partition = partition;
     this.backoff = new Backoff(host.random);
+    this.line = host.identity === null ? null : new SequenceLine(host.identity);
     this.builder = new BatchBuilder({ codec: host.compression, allocate: bytes => host.pool.take(bytes) });
   }
 
@@ -114,11 +125,18 @@ export class PartitionLane {
       if (this.waiting.length === 0 && this.open?.isDue === true) this.seal();
       const batch = this.waiting[0];
       if (batch === undefined || batch.bytes === null) return;
+      if (this.line?.isBroken === true) {
+        // Answers that are still to come tell what else was not written.
+        if (this.onWire.size > 0) return;
+        this.beginEpoch(this.line);
+        continue;
+      }
       const channel = this.host.channelOf(this.partition);
       if (!channel.isWritable) {
         channel.whenWritable(this);
         return;
       }
+      if (this.line !== null && !this.number(batch, this.line)) return;
       this.waiting.shift();
       batch.state = 'on-wire';
       this.onWire.add(batch);
@@ -137,22 +155,93 @@ export class PartitionLane {
 
   refused(batch: ProduceBatch, error: SluiceError): void {
     this.onWire.delete(batch);
-    if (batch.state === 'on-wire' && error.retriable && error.outcome === undefined) {
-      batch.state = 'sealed';
-      this.waiting.push(batch);
-      this.waiting.sort((a, b) => a.sequence - b.sequence);
-      this.isHeldBack = true;
-    } else {
-      this.finish(batch, { error });
-    }
+    if (this.line !== null) this.refusedNumber(batch, error, this.line);
+    else if (batch.state === 'on-wire' && error.retriable && error.outcome === undefined) this.sendAgain(batch);
+    else this.finish(batch, { error });
     this.proceed();
   }
 
   /** Written and never answered. */
   lost(batch: ProduceBatch, cause: unknown): void {
     this.onWire.delete(batch);
-    this.finish(batch, { error: outcomeUnknown('the connection was lost before the answer came', cause) });
+    if (this.line === null) {
+      this.finish(batch, { error: outcomeUnknown('the connection was lost before the answer came', cause) });
+    } else {
+      batch.mayBeWritten = true;
+      if (batch.state === 'on-wire') this.sendAgain(batch);
+    }
     this.proceed();
+  }
+
+  private sendAgain(batch: ProduceBatch): void {
+    batch.state = 'sealed';
+    this.waiting.push(batch);
+    this.waiting.sort((a, b) => a.sequence - b.sequence);
+    this.isHeldBack = true;
+  }
+
+  // The numbers of an idempotent producer.
+
+  /** False: there is no identity yet. */
+  private number(batch: ProduceBatch, line: SequenceLine): boolean {
+    if (batch.isNumbered) return true;
+    const stamp = line.take(batch.recordCount);
+    if (stamp === null) return false;
+    batch.isNumbered = true;
+    if (!isSame(batch.signature, stamp)) stampProducer(batch.bytes!, stamp);
+    batch.signature = stamp;
+    return true;
+  }
+
+  /** Signed as it will be if nothing happens before it goes out. */
+  private foresee(batch: ProduceBatch): void {
+    if (this.line === null) return;
+    let count = 0;
+    for (const other of this.waiting) if (!other.isNumbered && other !== batch) count += other.recordCount;
+    const stamp = this.line.foresee(count);
+    if (stamp === null) return;
+    batch.signature = stamp;
+    this.builder.setProducer(stamp);
+  }
+
+  private refusedNumber(batch: ProduceBatch, error: SluiceError, line: SequenceLine): void {
+    if (error.code === 'DUPLICATE_SEQUENCE') {
+      this.finish(batch, { answer: { baseOffset: -1, appendTimestamp: null } });
+      return;
+    }
+    // Given up: whether its number is a gap the next one finds out.
+    if (batch.state !== 'on-wire') return;
+    if (error.code === 'OUT_OF_ORDER_SEQUENCE') {
+      // The broker knows all numbers before the one that is due, and this is none of them.
+      batch.mayBeWritten = false;
+      if (!this.isBehindAnother(batch)) line.isBroken = true;
+      this.sendAgain(batch);
+    } else if (error.code === 'UNKNOWN_PRODUCER_ID') {
+      line.isBroken = true;
+      if (batch.mayBeWritten) this.finish(batch, { error: outcomeUnknown('the broker forgot the producer', error) });
+      else this.sendAgain(batch);
+    } else if (error.retriable) {
+      if (error.outcome !== undefined) batch.mayBeWritten = true;
+      this.sendAgain(batch);
+    } else {
+      line.isBroken = true;
+      this.finish(batch, { error });
+    }
+  }
+
+  /** Of an earlier one nobody knows yet what becomes of it. */
+  private isBehindAnother({ sequence }: ProduceBatch): boolean {
+    return [...this.onWire, ...this.waiting].some(other => other.sequence < sequence && other.isNumbered);
+  }
+
+  private beginEpoch(line: SequenceLine): void {
+    line.beginEpoch();
+    const uncertain = this.waiting.filter(batch => batch.mayBeWritten);
+    this.waiting = this.waiting.filter(batch => !batch.mayBeWritten);
+    for (const batch of this.waiting) batch.isNumbered = false;
+    for (const batch of uncertain) {
+      this.finish(batch, { error: outcomeUnknown('an earlier batch of the partition is lost', undefined) });
+    }
   }
 
   /** Gives up on batches that began before `createdBeforeMs`; answers when the oldest one left began, or null. */
@@ -162,6 +251,13 @@ export class PartitionLane {
     }
     this.proceed();
     return this.unfinished()[0]?.createdMs ?? null;
+  }
+
+  /** There is no identity for what has none yet. */
+  refuseUnsigned(error: SluiceError): void {
+    const refused = this.waiting.filter(batch => !batch.isNumbered && batch.bytes !== null);
+    this.waiting = this.waiting.filter(batch => !refused.includes(batch));
+    for (const batch of refused) this.finish(batch, { error });
   }
 
   /** Gives up on everything. */
@@ -188,7 +284,8 @@ export class PartitionLane {
     } else {
       this.waiting = this.waiting.filter(other => other !== batch);
     }
-    this.finish(batch, { error: new SluiceError('REQUEST_TIMED_OUT', `${detail}; not written`, { cause }) });
+    if (batch.mayBeWritten) this.finish(batch, { error: outcomeUnknown(detail, cause) });
+    else this.finish(batch, { error: new SluiceError('REQUEST_TIMED_OUT', `${detail}; not written`, { cause }) });
   }
 
   private finish(batch: ProduceBatch, settled: Parameters<ProduceBatch['settle']>[0]): void {
@@ -232,6 +329,7 @@ export class PartitionLane {
     batch.state = 'sealed';
     this.waiting.push(batch);
     this.host.sealed(batch);
+    this.foresee(batch);
     if (this.host.compression === 'none') {
       batch.bytes = builder.build();
       return;
@@ -251,6 +349,9 @@ export class PartitionLane {
     this.pump();
   }
 }
+
+const isSame = (one: ProducerStamp | null, other: ProducerStamp): boolean =>
+  one !== null && one.id === other.id && one.epoch === other.epoch && one.baseSequence === other.baseSequence;
 
 function bytesAtMost(field: Uint8Array | string | null): number {
   if (field === null) return 0;

@@ -3,16 +3,18 @@
 //   open ──seal──▶ sealed ──built──▶ sealed with bytes ──write──▶ on the wire ──answer──▶ done
 //     │               ▲                                                │
 //     │               └──────── refused, certainly not written ────────┘
+//     │                  or, of an idempotent producer, unanswered
 //     └─────────────── any state: expired or closed ─────────────────────────────────────▶ done
 //
 // Guarantees: settled exactly once. One promise serves all tickets and is made only when somebody asks, so that a record
 // nobody asks about costs none.
 
+import type { ProducerStamp } from '@sluice/protocol/record';
 import type { Delivery, Ticket } from './producer.ts';
 import type { SluiceError } from './sluice-error.ts';
 
 export interface BatchAnswer {
-  /** -1: not known (acks none). */
+  /** -1: not known (acks none, or written so long ago that the broker does not know it either). */
   readonly baseOffset: number;
   /** What the broker stamped on all records; null where their own timestamps hold. */
   readonly appendTimestamp: number | null;
@@ -34,6 +36,12 @@ export class ProduceBatch {
   isDue = false;
   /** Set when built, dropped when done. */
   bytes: Uint8Array | null = null;
+  /** What its bytes are signed with. */
+  signature: ProducerStamp | null = null;
+  /** It has its place among the producer's sequences: it went out with that signature, or is about to. */
+  isNumbered = false;
+  /** It was on the wire, and what became of it there is not known. */
+  mayBeWritten = false;
   recordCount = 0;
   /** What it takes of the buffer. */
   bufferedBytes = 0;

@@ -3,10 +3,15 @@
 //   send      one record, answered when it is durable
 //   enqueue   one record into the batch in the making: a ticket at once, the answer when somebody asks for it
 //
-// Guarantees: the records of one partition are written in the order in which they were handed over, as long as no batch
-// is refused; a batch refused for a passing reason is written again in its place, but those behind it that were on the
-// wire already may have overtaken it (`inFlightMax: 1` rules that out). A failure whose outcome is unknown is never
-// retried: the record would be written twice. Memory is bounded by `bufferBytesMax`.
+// Guarantees of an idempotent producer, which is the default: the records of one partition are written in the order in which they were
+// handed over, each once, however often a connection or a leader is lost meanwhile, until `deliveryTimeoutMs` is over. Of a record that is
+// given up then, or whose producer the broker has forgotten, the outcome may be unknown; it is not written later.
+//
+// Without (`idempotent: false`, or acks other than `all`) the order holds as long as no batch is refused; one refused for a passing reason
+// is written again in its place, but those behind it that were on the wire already may have overtaken it (`inFlightMax: 1` rules that out).
+// A failure whose outcome is unknown is then never retried: the record could be written twice.
+//
+// Memory is bounded by `bufferBytesMax`.
 
 /** `all`: durable. `leader`: accepted, before the sync. `none`: handed to the connection; offsets are not known. */
 export type Acks = 'all' | 'leader' | 'none';
@@ -29,6 +34,10 @@ export type Partitioner = 'default' | 'round-robin' | ((input: PartitionerInput)
 export interface ProducerOptions {
   /** Default `all`. */
   readonly acks?: Acks;
+  /**
+   * Repeats write nothing twice. Default true, where `acks` is `all`; it allows up to 5 batches of a partition on the wire.
+   */
+  readonly idempotent?: boolean;
   /** How long a batch that is not full waits for more records. Default 5. */
   readonly lingerMs?: number;
   /** A batch is sent when it has this many bytes. Default 262,144; the topic's max.message.bytes caps it. */
@@ -65,7 +74,7 @@ export interface ProducerRecord<Key, Value> {
 export interface Delivery {
   readonly topic: string;
   readonly partition: number;
-  /** -1 with `acks: 'none'`. */
+  /** -1 where it is not known: with `acks: 'none'`, and of a record whose answer was lost long ago. */
   readonly offset: number;
   readonly timestamp: number;
 }

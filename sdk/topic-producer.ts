@@ -12,6 +12,7 @@ import { topicNotFound, type ClusterMetadata, type TopicView } from './cluster-m
 import { Fifo } from './fifo.ts';
 import type { Links } from './links.ts';
 import { PartitionLane, type LaneHost } from './partition-lane.ts';
+import { type IdentityHost, ProducerIdentity } from './producer-identity.ts';
 import { PartitionChooser } from './partitioner.ts';
 import { BatchTicket, type ProduceBatch } from './produce-batch.ts';
 import { ProduceChannel, type ChannelHost } from './produce-channel.ts';
@@ -63,7 +64,7 @@ const REQUEST_TIMEOUT_MS_MAX = 30_000;
 /** A guess for a record that is not encoded yet. */
 const PARKED_RECORD_BYTES = 64;
 
-export class TopicProducer<Key, Value> implements Producer<Key, Value>, LaneHost, ChannelHost {
+export class TopicProducer<Key, Value> implements Producer<Key, Value>, LaneHost, ChannelHost, IdentityHost {
   readonly topic: string;
   readonly clock: Clock;
   readonly random: Random;
@@ -74,6 +75,7 @@ export class TopicProducer<Key, Value> implements Producer<Key, Value>, LaneHost
   batchBytes: number;
   batchBytesMax = 0;
   readonly pool = new BufferPool();
+  readonly identity: ProducerIdentity | null;
 
   readonly #definition: Topic<Key, unknown, Value, unknown>;
   readonly #surroundings: ProducerSurroundings;
@@ -117,6 +119,7 @@ export class TopicProducer<Key, Value> implements Producer<Key, Value>, LaneHost
     this.acks = options.acks ?? 'all';
     this.compression = options.compression ?? 'none';
     this.inFlightMax = atLeast('inFlightMax', 1, options.inFlightMax ?? IN_FLIGHT_MAX);
+    this.identity = isIdempotent(options) ? new ProducerIdentity(this, surroundings.links, surroundings.runtime) : null;
     this.#lingerMs = atLeast('lingerMs', 0, options.lingerMs ?? LINGER_MS);
     this.#batchBytesWanted = atLeast('batchBytes', 1, options.batchBytes ?? BATCH_BYTES);
     this.batchBytes = this.#batchBytesWanted;
@@ -252,6 +255,15 @@ export class TopicProducer<Key, Value> implements Producer<Key, Value>, LaneHost
 
   failed(cause: unknown): void {
     this.#linkFailure = cause;
+  }
+
+  identified(): void {
+    for (const lane of this.#lanes) lane.pump();
+  }
+
+  /** No batch can be signed. */
+  unidentified(error: SluiceError): void {
+    for (const lane of this.#lanes) lane.refuseUnsigned(error);
   }
 
   // Taking records in.
@@ -416,6 +428,7 @@ export class TopicProducer<Key, Value> implements Producer<Key, Value>, LaneHost
     this.#unsubscribe?.();
     this.#lingerTimer?.cancel();
     this.#expiryTimer?.cancel();
+    this.identity?.close();
     this.#failParked(new SluiceError('INVALID_REQUEST', `${detail}; the record was not written`, { cause }));
     const isIdle = this.#unfinished.size === 0;
     for (const lane of this.#lanes) lane.abandon(detail, cause);
@@ -433,6 +446,23 @@ export class TopicProducer<Key, Value> implements Producer<Key, Value>, LaneHost
 
 const asError = (error: unknown): SluiceError =>
   error instanceof SluiceError ? error : new SluiceError('INTERNAL', String(error), { cause: error });
+
+/** By default where every record is acknowledged: without that nobody knows what there is to repeat. */
+function isIdempotent({
+  acks = 'all',
+  idempotent = acks === 'all',
+  inFlightMax = IN_FLIGHT_MAX,
+}: ProducerOptions): boolean {
+  if (!idempotent) return false;
+  if (acks !== 'all') {
+    throw new SluiceError('INVALID_REQUEST', "an idempotent producer needs acks: 'all'");
+  }
+  if (inFlightMax > IN_FLIGHT_MAX) {
+    const detail = `an idempotent producer has at most ${IN_FLIGHT_MAX} batches of a partition on the wire, not ${inFlightMax}`;
+    throw new SluiceError('INVALID_REQUEST', detail);
+  }
+  return true;
+}
 
 function atLeast(name: string, least: number, value: number): number {
   if (Number.isFinite(value) && value >= least) return value;

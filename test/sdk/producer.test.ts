@@ -220,9 +220,9 @@ describe('a refusal', () => {
   });
 });
 
-describe('an unknown outcome', () => {
+describe('an unknown outcome of a producer that is not idempotent', () => {
   test('follows a stream that broke after the batch was written: it is not sent again', async () => {
-    const { clock, wire, producer } = await warmWorld({ lingerMs: 0 });
+    const { clock, wire, producer } = await warmWorld({ lingerMs: 0, idempotent: false });
     const sent = failure(producer.send({ value: 'maybe' }));
     await clock.advance(0);
     wire.stream.break();
@@ -236,7 +236,7 @@ describe('an unknown outcome', () => {
   });
 
   test('does not touch what was not written yet', async () => {
-    const { clock, wire, producer } = await warmWorld({ lingerMs: 0, inFlightMax: 1 });
+    const { clock, wire, producer } = await warmWorld({ lingerMs: 0, inFlightMax: 1, idempotent: false });
     const written = failure(producer.send({ value: 'written' }));
     await clock.advance(0);
     const waiting = producer.send({ value: 'waiting' });
@@ -250,7 +250,7 @@ describe('an unknown outcome', () => {
   });
 
   test('is what a broker answers that ran out of time', async () => {
-    const { clock, wire, producer } = await warmWorld({ lingerMs: 0 });
+    const { clock, wire, producer } = await warmWorld({ lingerMs: 0, idempotent: false });
     const sent = failure(producer.send({ value: 'v' }));
     await clock.advance(0);
     wire.stream.refuse(0, 'REQUEST_TIMED_OUT');
@@ -259,7 +259,7 @@ describe('an unknown outcome', () => {
   });
 
   test('is what silence becomes when the delivery time is over', async () => {
-    const { clock, wire, producer } = await warmWorld({ lingerMs: 0, deliveryTimeoutMs: 500 });
+    const { clock, wire, producer } = await warmWorld({ lingerMs: 0, deliveryTimeoutMs: 500, idempotent: false });
     const sent = failure(producer.send({ value: 'v' }));
     await clock.advance(499);
     wire.stream.takesMore = false;
@@ -271,7 +271,7 @@ describe('an unknown outcome', () => {
   });
 
   test('is what a leader says that was deposed in between, and is not sent again', async () => {
-    const { clock, wire, producer } = await warmWorld({ lingerMs: 0 });
+    const { clock, wire, producer } = await warmWorld({ lingerMs: 0, idempotent: false });
     const sent = failure(producer.send({ value: 'v' }));
     await clock.advance(0);
     wire.stream.refuse(0, 'NOT_LEADER', { outcome: 'unknown' });

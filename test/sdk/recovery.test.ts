@@ -73,12 +73,12 @@ describe('a broker that is restarted', () => {
 });
 
 describe('a connection that is lost', () => {
-  test('after a batch was written and before its answer: the outcome is unknown, and it is not written twice', async () => {
+  test('after a batch was written and before its answer: without an identity the outcome is unknown, and it is not written twice', async () => {
     await using broker = await startBroker();
     await using link = await CuttableLink.to(broker.grpc);
     await using sluice = new Sluice({ servers: [link.address] });
     await sluice.admin.createTopic({ name: 'maybe' });
-    await using producer = sluice.producer({ topic: 'maybe', lingerMs: 0 });
+    await using producer = sluice.producer({ topic: 'maybe', lingerMs: 0, idempotent: false });
     await producer.send({ value: 'sure' });
     link.swallowAnswers();
     const maybe = producer.send({ value: 'maybe' }).catch((reason: unknown) => reason);
@@ -129,13 +129,45 @@ describe('a connection that is lost', () => {
     expect(cuts).toBe(4);
   });
 
-  test('again and again while writing: what was acknowledged is there once, what is unknown at most once', async () => {
+  test('again and again while writing: every record is acknowledged, and there once, in order', async () => {
+    await using broker = await startBroker();
+    await using link = await CuttableLink.to(broker.grpc);
+    await using beside = new Sluice({ servers: [broker.grpc] });
+    await beside.admin.createTopic({ name: 'once', partitionCount: 3 });
+    await using sluice = new Sluice({ servers: [link.address] });
+    await using producer = sluice.producer({ topic: 'once', lingerMs: 0, batchBytes: 500 });
+    const places = new Map<string, string>();
+    const count = 3_000;
+    for (let from = 0; from < count; from += 300) {
+      const values = Array.from({ length: 300 }, (_, index) => `${from + index}`);
+      const sends = values.map(async value => {
+        const { partition, offset } = await producer.send({ key: value, value });
+        places.set(value, `${partition}/${offset}`);
+      });
+      // The first answers have come, the last have not.
+      await Promise.race(sends);
+      link.cut();
+      await Promise.all(sends);
+    }
+    const latest = [-1, -1, -1];
+    let found = 0;
+    for await (const { partition, offset, value } of beside.reader({ topic: 'once', untilEnd: true })) {
+      const at = Buffer.from(value!).toString();
+      expect(places.get(at)).toBe(`${partition}/${offset}`);
+      expect(Number(at)).toBeGreaterThan(latest[partition]!);
+      latest[partition] = Number(at);
+      found++;
+    }
+    expect(found).toBe(count);
+  });
+
+  test('again and again while writing without an identity: what was acknowledged is there once, what is unknown at most once', async () => {
     await using broker = await startBroker();
     await using link = await CuttableLink.to(broker.grpc);
     await using beside = new Sluice({ servers: [broker.grpc] });
     await beside.admin.createTopic({ name: 'written', partitionCount: 3 });
     await using sluice = new Sluice({ servers: [link.address] });
-    await using producer = sluice.producer({ topic: 'written', lingerMs: 0, batchBytes: 500 });
+    await using producer = sluice.producer({ topic: 'written', lingerMs: 0, batchBytes: 500, idempotent: false });
     const places = new Map<string, string>();
     const unknown = new Set<string>();
     const count = 3_000;

@@ -1,7 +1,13 @@
 // The far side of a connection, played by the test line by line: which produce requests came, and what is answered to
 // them. It knows nothing of logs or offsets; for anything a broker decides, the tests use a real one.
 
-import { create, type DescMethodServerStreaming, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
+import {
+  create,
+  type DescMethodServerStreaming,
+  type DescMethodUnary,
+  type DescMessage,
+  type MessageShape,
+} from '@bufbuild/protobuf';
 import {
   LinkFailure,
   type CallFailure,
@@ -13,7 +19,14 @@ import {
   type Transport,
 } from '@sluice/client/internal';
 import { BatchView, decodeRecords } from '@sluice/protocol/record';
-import { MetadataSchema, ProduceResponseSchema, type Metadata, type ProduceResponse } from '@sluice/protocol/services';
+import {
+  InitProducerResponseSchema,
+  MetadataSchema,
+  ProducerService,
+  ProduceResponseSchema,
+  type Metadata,
+  type ProduceResponse,
+} from '@sluice/protocol/services';
 
 export class ScriptedStream implements Duplex<ProduceFrame> {
   readonly frames: ProduceFrame[] = [];
@@ -78,6 +91,8 @@ export class ScriptedWire implements Transport {
   /** What every watch of topics is answered with. */
   refusal: CallFailure | null = null;
   attempts = 0;
+  /** Of producers, given out in this order. */
+  readonly identities: (number | CallFailure)[] = [7];
   metadata: Metadata;
 
   constructor(topic: { readonly name: string; readonly partitionCount: number; readonly maxMessageBytes?: number }) {
@@ -101,7 +116,15 @@ export class ScriptedWire implements Transport {
     return Promise.resolve({
       address,
       isOpen: true,
-      unary: () => Promise.reject(new LinkFailure(address, 'call', 'not in the script')),
+      unary: <I extends DescMessage, O extends DescMessage>(method: DescMethodUnary<I, O>) => {
+        if (method.parent.typeName !== ProducerService.typeName || this.identities.length === 0) {
+          return Promise.reject(new LinkFailure(address, 'call', 'not in the script'));
+        }
+        const identity = this.identities.shift()!;
+        if (identity instanceof Error) return Promise.reject(identity);
+        const answer = create(InitProducerResponseSchema, { producerId: BigInt(identity), producerEpoch: 0 });
+        return Promise.resolve(answer as MessageShape<DescMessage> as MessageShape<O>);
+      },
       subscribe: <I extends DescMessage, O extends DescMessage>(
         _method: DescMethodServerStreaming<I, O>,
         _request: unknown,
