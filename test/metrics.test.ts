@@ -36,19 +36,47 @@ test('durations are counted by upper bound, and cumulatively', async () => {
   expect(lines).toContain('sluice_request_duration_seconds_count{door="grpc",verb="fetch"} 3');
 });
 
-test('partitions are shown as the broker reports them at the scrape', async () => {
+test('partitions and the cluster are shown as the broker reports them at the scrape', async () => {
   const metrics = createMetrics();
-  const partition = { partition: 0, sizeBytes: 5, segments: 1, highWatermark: 3, startOffset: 0, isOffline: true };
-  metrics.reportFrom(() => ({ partitions: [{ topic: 't', ...partition }], pendingProduceBytes: 9, tailCacheBytes: 4 }));
-  const text = await metrics.registry.metrics();
-  expect(text).toContain('sluice_log_high_watermark{topic="t",partition="0"} 3');
-  expect(text).toContain('sluice_partitions_offline 1');
-  expect(text).toContain('sluice_pending_produce_bytes 9');
+  const sizes = { sizeBytes: 5, segments: 1, highWatermark: 3, startOffset: 0 };
+  const others = { ...sizes, topic: 't', isOffline: false, leaderEpoch: 7 };
+  metrics.reportFrom(() => ({
+    partitions: [
+      { ...others, partition: 0, isOffline: true, led: null, isLeaderless: true },
+      { ...others, partition: 1, led: { replicas: 3, inSync: 2 }, isLeaderless: false },
+      { ...others, partition: 2, led: { replicas: 3, inSync: 3 }, isLeaderless: false },
+    ],
+    pendingProduceBytes: 9,
+    tailCacheBytes: 4,
+    isController: true,
+    peers: { up: 1, down: 2 },
+  }));
+  const lines = (await metrics.registry.metrics()).split('\n');
+  expect(lines).toEqual(
+    expect.arrayContaining([
+      'sluice_log_high_watermark{topic="t",partition="0"} 3',
+      'sluice_leader_epoch{topic="t",partition="1"} 7',
+      'sluice_partitions_offline 1',
+      'sluice_partitions_leaderless 1',
+      'sluice_partitions_led 2',
+      'sluice_partitions_under_replicated 1',
+      'sluice_is_controller 1',
+      'sluice_peers{state="up"} 1',
+      'sluice_peers{state="down"} 2',
+      'sluice_pending_produce_bytes 9',
+    ]),
+  );
 });
 
 test('groups are shown as the broker reports them, and as none where it reports none', async () => {
   const metrics = createMetrics();
-  const node = { partitions: [], pendingProduceBytes: 0, tailCacheBytes: 0 };
+  const node = {
+    partitions: [],
+    pendingProduceBytes: 0,
+    tailCacheBytes: 0,
+    isController: false,
+    peers: { up: 0, down: 0 },
+  };
   metrics.reportFrom(() => node);
   expect(await metrics.registry.metrics()).toContain('sluice_group_members 0');
   const groups = { groups: 1, members: 2, offsets: 3, rebalances: 4, commits: 5, fencedMembers: 6 };

@@ -364,6 +364,8 @@ export const PEER_BULK_MESSAGE_BYTES_MAX = 17 * MIB;
 
 /** Longest that a request without a time-out of its own waits for a partition to have a leader: several elections. */
 export const LEADER_WAIT_MS = 10_000;
+/** The same for a description, which says what is known without one. */
+export const DESCRIBE_WAIT_MS = 1_000;
 /** Who waits for a leader looks again after this, also without news: a peer link can be up again without any. */
 export const ROUTE_RETRY_MS = 100;
 /** How long after the time-out of a forwarded request its answer is waited for: the leader answers late ones itself. */

@@ -26,13 +26,23 @@ export interface PartitionReport {
   readonly highWatermark: number;
   readonly startOffset: number;
   readonly isOffline: boolean;
+  readonly leaderEpoch: number;
+  /** Of a partition that this node leads; null where another one does, or nobody. */
+  readonly led: { readonly replicas: number; readonly inSync: number } | null;
+  /** This node knows nobody who leads it. */
+  readonly isLeaderless: boolean;
 }
+
+export type PeerStanding = 'up' | 'down';
 
 export interface BrokerReport {
   readonly partitions: readonly PartitionReport[];
   readonly pendingProduceBytes: number;
   readonly tailCacheBytes: number;
   readonly groups?: GroupsReport;
+  readonly isController: boolean;
+  /** By how the connection to them stands. */
+  readonly peers: Readonly<Record<PeerStanding, number>>;
 }
 
 /** Of the consumer groups that this broker coordinates now, and what it did for groups since it started. */
@@ -52,6 +62,14 @@ export interface GroupLag {
   readonly topic: string;
   readonly lag: number;
 }
+
+const NOTHING: BrokerReport = {
+  partitions: [],
+  pendingProduceBytes: 0,
+  tailCacheBytes: 0,
+  isController: false,
+  peers: { up: 0, down: 0 },
+};
 
 /** What the clients of one door have not taken. */
 export interface OutgoingReport {
@@ -130,7 +148,7 @@ export const createMetrics = (): Metrics => {
     'sluice_repaired_bytes_total',
     'Bytes of damaged or missing batches fetched again from other replicas',
   );
-  let report: () => BrokerReport = () => ({ partitions: [], pendingProduceBytes: 0, tailCacheBytes: 0 });
+  let report: () => BrokerReport = () => NOTHING;
   const partitionGauge = (name: string, help: string, value: (partition: PartitionReport) => number): void => {
     const gauge: Gauge<'topic' | 'partition'> = new Gauge({
       name,
@@ -161,6 +179,32 @@ export const createMetrics = (): Metrics => {
     'Partitions whose disk failed, is full or is damaged',
     ({ partitions }) => partitions.filter(entry => entry.isOffline).length,
   );
+  partitionGauge('sluice_leader_epoch', 'Term of the leader; each election raises it', entry => entry.leaderEpoch);
+  nodeGauge(
+    'sluice_partitions_led',
+    'Partitions that this broker leads',
+    ({ partitions }) => partitions.filter(entry => entry.led !== null).length,
+  );
+  nodeGauge(
+    'sluice_partitions_under_replicated',
+    'Partitions that this broker leads and not all of whose replicas are in sync',
+    ({ partitions }) => partitions.filter(({ led }) => led !== null && led.inSync < led.replicas).length,
+  );
+  nodeGauge(
+    'sluice_partitions_leaderless',
+    'Partitions with a replica here that nobody leads, as far as this broker knows',
+    ({ partitions }) => partitions.filter(entry => entry.isLeaderless).length,
+  );
+  nodeGauge('sluice_is_controller', '1 on the broker that is the controller', entry => (entry.isController ? 1 : 0));
+  const peers: Gauge<'state'> = new Gauge({
+    name: 'sluice_peers',
+    help: 'Other brokers of the cluster by whether this one is connected to them',
+    labelNames: ['state'],
+    registers,
+    collect() {
+      for (const [state, count] of Object.entries(report().peers)) peers.set({ state }, count);
+    },
+  });
   nodeGauge('sluice_pending_produce_bytes', 'Bytes accepted and not yet durable', entry => entry.pendingProduceBytes);
   nodeGauge('sluice_tail_cache_bytes', 'Memory kept alive by the tail cache', entry => entry.tailCacheBytes);
   const groupGauge = (name: string, help: string, value: (groups: GroupsReport) => number): void =>

@@ -6,7 +6,7 @@
 
 import { accepted, type ErrorCode, type Problem, refused, type Result } from '@sluice/protocol/errors';
 import { leaderEpoch, type NodeId, offset } from '@sluice/protocol/ids';
-import { GROUP_LAGS_MAX, LEADER_WAIT_MS, PENDING_PRODUCE_BYTES_MAX } from '../base/limits.ts';
+import { DESCRIBE_WAIT_MS, GROUP_LAGS_MAX, LEADER_WAIT_MS, PENDING_PRODUCE_BYTES_MAX } from '../base/limits.ts';
 import type { Logger } from '../base/logger.ts';
 import type { BrokerReport, GroupLag } from '../base/metrics.ts';
 import { describeTopicConfig, type TopicConfig } from '../base/topic-config.ts';
@@ -301,10 +301,12 @@ export class ClusterBroker implements Broker {
   async #describe(topic: ClusterTopic, partition: number): Promise<PartitionDescription> {
     const name = { topicId: topic.topicId, partition };
     const replicas = topic.partitions[partition]!.replicas.map(replica => replica.nodeId);
+    const untilMs = this.#options.clock.monotonicMs() + DESCRIBE_WAIT_MS;
+    const query = { topicId: topic.topicId, partitions: [partition] };
+    const asked = await this.#routes.ask(name, untilMs, service => service.standings(query));
+    const standing = asked.ok ? asked.value[0] : undefined;
     const { nodeId, epoch } = this.#routes.leaderOf(name);
-    const asked = await this.#routes.find(name)?.standings({ topicId: topic.topicId, partitions: [partition] });
-    const standing = asked?.ok === true ? asked.value[0] : undefined;
-    if (standing === undefined) return unknownStanding({ partition, leader: nodeId as NodeId, replicas, epoch });
+    if (standing === undefined) return this.#describeLeaderless({ partition, replicas, epoch }, topic.topicId);
     return {
       partition,
       leader: nodeId as NodeId,
@@ -315,6 +317,26 @@ export class ClusterBroker implements Broker {
       highWatermark: standing.highWatermark,
       lastStableOffset: standing.highWatermark,
       logEndOffset: standing.logEndOffset,
+    };
+  }
+
+  /** Who was the leader last does not answer. What a replica here holds is still worth knowing. */
+  #describeLeaderless(
+    { partition, replicas, epoch }: Leaderless,
+    topicId: ClusterTopic['topicId'],
+  ): PartitionDescription {
+    const own = this.#replicas.find(topicId, partition);
+    const highWatermark = own?.highWatermark ?? offset(0);
+    return {
+      partition,
+      leader: NOBODY,
+      leaderEpoch: leaderEpoch(epoch),
+      replicas,
+      isr: [],
+      earliestOffset: own?.log.startOffset ?? offset(0),
+      highWatermark,
+      lastStableOffset: highWatermark,
+      logEndOffset: own?.log.endOffset ?? offset(0),
     };
   }
 
@@ -385,7 +407,7 @@ export class ClusterBroker implements Broker {
     const { founded, brokers } = metadata.image();
     return {
       clusterId: founded?.clusterId ?? this.#options.directory.identity.clusterId,
-      controller: metadata.controller() ?? (-1 as NodeId),
+      controller: metadata.controller() ?? NOBODY,
       version,
       brokers: brokers
         .values()
@@ -433,12 +455,30 @@ export class ClusterBroker implements Broker {
     return missing;
   }
 
+  #reaches(nodeId: number): boolean {
+    if (nodeId === this.#nodeId) return true;
+    return nodeId >= 0 && this.#options.links?.state(nodeId as NodeId).kind === 'up';
+  }
+
   /** For /metrics. */
   report(): BrokerReport {
-    const partitions = Array.from(this.#replicas.partitions(), partition => partition.report());
-    const { tailCache } = this.#options.directory.context;
-    const groups = { ...this.#coordinators.report(), lags: this.#lags() };
-    return { partitions, pendingProduceBytes: this.#pending.used, tailCacheBytes: tailCache.usedBytes, groups };
+    const { directory, metadata } = this.#options;
+    const partitions = Array.from(this.#replicas.partitions(), partition => ({
+      ...partition.report(),
+      isLeaderless: !this.#reaches(this.#routes.leaderOf(partition.group.name).nodeId),
+    }));
+    const peers = { up: 0, down: 0 };
+    for (const nodeId of metadata.image().brokers.keys()) {
+      if (nodeId !== this.#nodeId) peers[this.#reaches(nodeId) ? 'up' : 'down']++;
+    }
+    return {
+      partitions,
+      pendingProduceBytes: this.#pending.used,
+      tailCacheBytes: directory.context.tailCache.usedBytes,
+      isController: metadata.controller() === this.#nodeId,
+      peers,
+      groups: { ...this.#coordinators.report(), lags: this.#lags() },
+    };
   }
 
   /** As far as this node's replicas say where topics end. */
@@ -526,12 +566,14 @@ const HAND_OVER_MS_MAX = 5_000;
 /** Longer than it takes clients to hear who leads now, and to have answers for what they sent here before. */
 const HAND_OVER_NOTICE_MS = 300;
 
-interface UnknownStanding {
+interface Leaderless {
   readonly partition: number;
-  readonly leader: NodeId;
   readonly replicas: readonly NodeId[];
+  /** Of the last leader that was heard of. */
   readonly epoch: number;
 }
+
+const NOBODY = -1 as NodeId;
 
 type Question<T> = (
   service: PartitionService,
@@ -546,19 +588,6 @@ const inOrder = <T>(shares: readonly Share[], answers: readonly Result<readonly 
   }
   return ordered;
 };
-
-/** Nobody leads, or the leader does not answer: offsets are not known. */
-const unknownStanding = ({ partition, leader, replicas, epoch }: UnknownStanding): PartitionDescription => ({
-  partition,
-  leader,
-  leaderEpoch: leaderEpoch(epoch),
-  replicas,
-  isr: [],
-  earliestOffset: offset(0),
-  highWatermark: offset(0),
-  lastStableOffset: offset(0),
-  logEndOffset: offset(0),
-});
 
 const topicNotFound = (topic: string): { readonly ok: false; readonly problem: Problem<'TOPIC_NOT_FOUND'> } =>
   refused('TOPIC_NOT_FOUND', `there is no topic "${topic}"`, { topic });

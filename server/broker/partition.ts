@@ -133,8 +133,8 @@ export class Partition implements GroupListener {
     return this.group.isAlone ? [this.#options.nodeId] : this.#inSync.nodes;
   }
 
-  report(): PartitionReport {
-    const { log, topic, partition } = this;
+  report(): Omit<PartitionReport, 'isLeaderless'> {
+    const { log, topic, partition, group } = this;
     return {
       topic,
       partition,
@@ -143,6 +143,8 @@ export class Partition implements GroupListener {
       highWatermark: this.#highWatermark,
       startOffset: log.startOffset,
       isOffline: log.state !== 'open' || log.damagedRanges.length > 0,
+      leaderEpoch: this.leaderEpoch,
+      led: this.isServing ? { replicas: group.configuration.voters.size, inSync: this.inSyncNodes.length } : null,
     };
   }
 

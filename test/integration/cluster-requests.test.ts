@@ -55,6 +55,18 @@ async function until(ask: () => Promise<Answer>, isIt: (answer: Answer) => boole
   }
 }
 
+/** Until these nodes together show that much of it: what one of them hears of the others is there soon. */
+async function untilMetric(nodes: readonly ClusterNode[], name: string, wanted: number): Promise<void> {
+  const untilMs = performance.now() + HANG_MS;
+  for (;;) {
+    const pages = await Promise.all(nodes.map(node => call(`http://${node.management}`, '/metrics')));
+    const shown = pages.map(({ text }) => text.split('\n').find(line => line.startsWith(`${name} `)));
+    const sum = shown.reduce((total, line) => total + Number(line?.split(' ')[1]), 0);
+    if (sum === wanted) return;
+    if (performance.now() > untilMs) throw new Error(`${name} stays at ${sum}`);
+  }
+}
+
 const known = (node: ClusterNode, topic: string): Promise<Answer> =>
   until(
     () => call(base(node), `/v1/topics/${topic}`),
@@ -400,6 +412,10 @@ test(
           described(answer).every(({ leader, isr }) => leader > 0 && isr.length === 2 && !isr.includes(first.id)),
       );
     }
+    await untilMetric([survivor, second], 'sluice_is_controller', 1);
+    await untilMetric([survivor, second], 'sluice_partitions_leaderless', 0);
+    await untilMetric([gateway], 'sluice_peers{state="up"}', 2);
+    await untilMetric([gateway], 'sluice_peers{state="down"}', 1);
     expectStatus(await write('two'), 200);
     const refused = await write('three');
     expect([refused.status, refused.json['code'], refused.json['outcome']]).toEqual([
