@@ -50,6 +50,7 @@ export class Follower {
       case 'snapshot':
         return this.#hear(message);
       case 'transfer':
+        this.#replica.takeOver(message);
         return mayCampaign(this.#replica) && this.#replica.condition.kind === 'sound'
           ? { kind: 'candidate', isTransfer: true }
           : null;

@@ -286,7 +286,9 @@ export class Leader {
       const position = this.#acknowledgedBy(id);
       if (position !== null && (best === null || isBefore(best.position, position))) best = { id, position };
     }
-    if (best !== null) this.#replica.send(best.id, { kind: 'transfer' });
+    // That the change is committed it finds out as the next leader, who then tells those that left.
+    if (best !== null)
+      this.#sendTransfer(best.id, this.#progress.get(best.id)?.knownCommit ?? this.#replica.shape.base);
     return { kind: 'follower', term: this.#replica.term, leader: null };
   }
 
@@ -324,7 +326,11 @@ export class Leader {
     const { shape, commit } = this.#replica;
     if (!isSame(commit, shape.end) || !this.#progress.get(transfer.to)?.hasAcknowledged(shape.end)) return;
     transfer.isAsked = true;
-    this.#replica.send(transfer.to, { kind: 'transfer' });
+    this.#sendTransfer(transfer.to, commit);
+  }
+
+  #sendTransfer(to: ReplicaId, commit: Position): void {
+    this.#replica.send(to, { kind: 'transfer', commit, logStart: this.#replica.shape.logStart });
   }
 
   // ---- Sending the log

@@ -115,9 +115,11 @@ export interface Snapshot extends Envelope {
   readonly configuration: ConfigurationAt;
 }
 
-/** Campaign now: the leader hands over. */
+/** Campaign now: the leader hands over, and with it what it would have told next. `commit` as in a heartbeat. */
 export interface Transfer extends Envelope {
   readonly kind: 'transfer';
+  readonly commit: Position;
+  readonly logStart: Offset;
 }
 
 /** The answer to who speaks in a lower term or of a lower recovery number; both are in the envelope. */

@@ -19,7 +19,7 @@ import { claimOf } from './condition.ts';
 import { type ConfigurationAt, ConfigurationHistory } from './configuration-history.ts';
 import { type Configuration, isVoter } from './configuration.ts';
 import type { LogShape } from './log-shape.ts';
-import { type Append, type Batch, type Message, type Snapshot, positionOfBatch } from './message.ts';
+import { type Append, type Batch, type Message, type Snapshot, type Transfer, positionOfBatch } from './message.ts';
 import { Outbox } from './outbox.ts';
 import type { LogOrder, SavedState } from './ready.ts';
 import type { ReplicaId } from './replica-id.ts';
@@ -285,6 +285,12 @@ export class Replica {
       if (this.configurations.note({ position: positionOfBatch(batch), configuration })) this.#touch();
     }
     this.#log.push({ kind: 'append', batches });
+  }
+
+  /** What its leader knew when it handed over: who leads next would not hear it any more. */
+  takeOver({ commit, logStart }: Transfer): void {
+    this.commitTo(commit);
+    this.#followLogStart(logStart);
   }
 
   /** Nothing at or above the commit point goes, whatever the leader dropped. */

@@ -15,7 +15,7 @@
 //   8 heartbeat        commit position | read round u32 | is the last u8
 //   9 heartbeat answer commit position | read round u32
 //   10 snapshot        base position | log start u64 | position of the configuration | configuration batch to the end
-//   11 transfer        -
+//   11 transfer        commit position | log start u64
 //   12 outdated        -
 //
 // Three kinds are not Raft's:
@@ -163,6 +163,9 @@ const writeBody = (writer: ByteWriter, message: Message): void => {
       writer.raw(configurationBatch(message.configuration));
       return;
     case 'transfer':
+      writePosition(writer, message.commit);
+      writer.offset(message.logStart);
+      return;
     case 'outdated':
       return;
   }
@@ -255,6 +258,7 @@ const readBody = (reader: ByteReader, kind: Message['kind']): Content | null => 
     case 'snapshot':
       return readSnapshot(reader);
     case 'transfer':
+      return { kind, commit: readPosition(reader), logStart: reader.offset() };
     case 'outdated':
       return { kind };
   }

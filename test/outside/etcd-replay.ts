@@ -168,7 +168,10 @@ export class Replay {
    */
   #campaign({ group }: Node): void {
     if (this.#isGuarded || group.role !== 'follower') group.campaign();
-    else group.step({ kind: 'transfer', from: group.self, to: group.self, term: group.term, recovery: group.recovery });
+    else {
+      const { self, term, recovery, commit } = group;
+      group.step({ kind: 'transfer', from: self, to: self, term, recovery, commit, logStart: offset(0) });
+    }
   }
 
   /** Their followers send proposals on to the leader; here that is the broker's, and this plays it. */

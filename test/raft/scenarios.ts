@@ -2,6 +2,7 @@
 // are the numbers and words of the rules. A scenario takes the core, so that mutants.test.ts can show that it fails for a
 // core without the rule; rules.test.ts runs all of them on the real one.
 
+import { offset } from '@sluice/protocol/ids';
 import { expect } from 'vitest';
 import { ORIGIN } from '../../server/base/position.ts';
 import { changed } from '../../server/raft/configuration-change.ts';
@@ -537,7 +538,10 @@ const eight: Record<string, Scenario> = {
   },
   'the target campaigns at once, and a leader that was heard is no reason to refuse it': core => {
     const target = follower(core);
-    target.hear(2, 1, { kind: 'transfer' }).store();
+    target.hear(2, 1, { kind: 'transfer', commit: at(1, 8), logStart: offset(6) }).store();
+    // Whoever leads next does not hear from this leader any more.
+    expect(target.group.commit).toEqual(at(1, 8));
+    expect(target.log).toContainEqual({ kind: 'log-start', offset: 6 });
     expect([target.group.role, target.said('pre-vote')]).toEqual(['candidate', []]);
     expect(target.said('vote')).toContainEqual(expect.objectContaining({ isTransfer: true, term: 2 }));
     const voter = follower(core);

@@ -44,8 +44,15 @@ const control: fc.Arbitrary<Content> = fc.oneof(
   }),
   fc.record({ kind: fc.constant('heartbeat' as const), commit: position, readRound: round, isLast: fc.boolean() }),
   fc.record({ kind: fc.constant('heartbeat-answer' as const), commit: position, readRound: round }),
-  fc.record({ kind: fc.constantFrom('transfer' as const, 'outdated' as const) }),
+  fc.record({ kind: fc.constant('transfer' as const), commit: position, logStart: fc.nat().map(offset) }),
+  fc.constant({ kind: 'outdated' as const }),
 );
+
+const TRANSFER: Content = {
+  kind: 'transfer',
+  commit: { epoch: leaderEpoch(2), offset: offset(5) },
+  logStart: offset(4),
+};
 
 const addressed = (content: Content): Message => ({ ...content, ...ENDS, term: leaderEpoch(3), recovery: 1 });
 
@@ -79,8 +86,8 @@ describe('the control lane', () => {
   });
 
   test('gives nothing for a frame that is cut off anywhere', () => {
-    const whole = bytesOf([addressed({ kind: 'transfer' }), addressed({ kind: 'vote-answer', answer: 'yes' })]);
-    const first = bytesOf([addressed({ kind: 'transfer' })]).length;
+    const whole = bytesOf([addressed(TRANSFER), addressed({ kind: 'vote-answer', answer: 'yes' })]);
+    const first = bytesOf([addressed(TRANSFER)]).length;
     for (let length = 1; length < whole.length; length++) {
       const read = readControlFrame(whole.subarray(0, length), ENDS);
       expect(read?.messages.length ?? null, `${length} bytes`).toBe(length === first ? 1 : null);
@@ -90,10 +97,10 @@ describe('the control lane', () => {
   test('carries what is said of leaders between them', () => {
     const writer = new ByteWriter(16);
     writeWake(writer, GROUP);
-    writeMessage(writer, { group: GROUP, message: addressed({ kind: 'transfer' }) });
+    writeMessage(writer, { group: GROUP, message: addressed(TRANSFER) });
     writeLeaderNotice(writer, { group: GROUP, term: leaderEpoch(9) });
     expect(readControlFrame(writer.finish().slice(), ENDS)).toEqual({
-      messages: [{ group: GROUP, message: addressed({ kind: 'transfer' }) }],
+      messages: [{ group: GROUP, message: addressed(TRANSFER) }],
       leaders: [{ group: GROUP, term: 9 }],
       wakes: [GROUP],
     });

@@ -10,7 +10,7 @@ import type { Hello } from '@sluice/protocol/peer';
 import { PEER_NAME_CHARS_MAX } from '../../../base/limits.ts';
 import type { PeerIdentity, PeerRefusal } from '../../peer-link.ts';
 
-export const PEER_PROTOCOL_VERSION = 1;
+export const PEER_PROTOCOL_VERSION = 2;
 
 /** What one side says of itself. */
 export interface Introduction extends PeerIdentity {
