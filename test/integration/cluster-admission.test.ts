@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { nodeId } from '@sluice/protocol/ids';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { PEER_PROTOCOL_VERSION } from '../../server/io/real/peer-link/admission.ts';
 import { listenPeers } from '../../server/io/real/peer-link/peer-links.ts';
 import { realClock } from '../../server/io/real/clock.ts';
 import { realRandom } from '../../server/io/real/random.ts';
@@ -175,7 +176,9 @@ describe('turned away is', () => {
           });
         });
         links.open(nodeId(1), cluster.list.split(',')[0]!.slice(2));
-        expect(await told).toBe('protocol-version: node 9 speaks version 99 of the peer protocol, node 1 version 1');
+        expect(await told).toBe(
+          `protocol-version: node 9 speaks version 99 of the peer protocol, node 1 version ${PEER_PROTOCOL_VERSION}`,
+        );
         await cluster.node(1).process!.logged(refusedFor('protocol-version'));
       } finally {
         await links.close();

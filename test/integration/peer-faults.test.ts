@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import * as fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { CallPart_Kind } from '@sluice/protocol/peer';
+import { PEER_PROTOCOL_VERSION } from '../../server/io/real/peer-link/admission.ts';
 import { PEER_CALL_BYTES_MAX, PEER_FRAME_BYTES_MAX, PEER_UNPROVEN_CONNECTIONS_MAX } from '../../server/base/limits.ts';
 import { SESSION_BYTES, type LaneName } from '../../server/io/real/peer-link/handshake.ts';
 import {
@@ -260,7 +261,7 @@ describe('hostile peers', () => {
 
   const hello = (fields: Parameters<typeof encodeHello>[0] = {}): Buffer =>
     encodeHello({
-      protocolVersion: 1,
+      protocolVersion: PEER_PROTOCOL_VERSION,
       nodeId: 7,
       directory: directoryOf(7),
       incarnation: 1n,

@@ -3,6 +3,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { AssertionFailure } from '../../server/base/assert.ts';
 import { PEER_CALL_BYTES_MAX, PEER_FRAME_BYTES_MAX } from '../../server/base/limits.ts';
+import { PEER_PROTOCOL_VERSION } from '../../server/io/real/peer-link/admission.ts';
 import type { Lane, PeerRefusalReason } from '../../server/io/peer-link.ts';
 import { nodeId } from '@sluice/protocol/ids';
 import {
@@ -442,7 +443,7 @@ describe.each(worlds)('peer links, %s', (_name, create) => {
     const wiped = { reason: 'wiped-directory', detail: 'node 1 is known with another directory' } as const;
 
     test.each<[PeerRefusalReason, string, Partial<NodeOptions>, Partial<NodeOptions>, number?]>([
-      ['protocol-version', 'another version', { protocolVersion: 2 }, {}],
+      ['protocol-version', 'another version', { protocolVersion: PEER_PROTOCOL_VERSION + 1 }, {}],
       ['cluster-id', 'another cluster', { clusterId: 'one' }, { clusterId: 'two' }],
       ['secret', 'another secret', { secret: 'right' }, { secret: 'wrong' }],
       ['secret', 'a secret that is missing here', { secret: null }, {}],
