@@ -126,7 +126,7 @@ describe('routes and methods', () => {
     expect(answer.headers.allow).toBe(allow);
   });
 
-  it.each(['/v1', '/v1/topics/', '/V1/topics', '/v1/topics/t/records/', '/v1/groups', '//v1/topics'])(
+  it.each(['/v1', '/v1/topics/', '/V1/topics', '/v1/topics/t/records/', '/v1/transactions', '//v1/topics'])(
     '%s is no route',
     async path => {
       expect((await get(path)).json).toMatchObject({ status: 404, code: 'ROUTE_NOT_FOUND' });

@@ -1,6 +1,6 @@
 // Topics, offsets, the cluster and the document itself.
 
-import type { Problem, Result } from '@sluice/protocol/errors';
+import type { Problem } from '@sluice/protocol/errors';
 import { offset } from '@sluice/protocol/ids';
 import type { ConfigEntry } from '../../base/topic-config.ts';
 import type {
@@ -14,8 +14,7 @@ import type {
 import type { GatewayContext } from '../gateway.ts';
 import { invalidTimestamp, parseTimestamp } from '../timestamp-text.ts';
 import type { QueryValue } from './contract.ts';
-import type { Exchange } from './exchange.ts';
-import { readForm } from './form-body.ts';
+import { answer, readForm } from './form-body.ts';
 import type { Handler, HandlerTable } from './handlers.ts';
 import { findPartition, findTopic } from './topic-lookup.ts';
 
@@ -166,11 +165,6 @@ export const createAdminHandlers = (context: GatewayContext, texts: ContractText
     getOpenApiYaml: { verb: 'openapi', handle: exchange => exchange.answer(200, 'application/yaml', texts.yaml) },
     getOpenApiJson: { verb: 'openapi', handle: exchange => exchange.answer(200, 'application/json', texts.json) },
   };
-};
-
-const answer = <T>(exchange: Exchange, result: Result<T>, render: (value: T) => unknown): void => {
-  if (result.ok) exchange.json(200, render(result.value));
-  else exchange.problem(result.problem);
 };
 
 const configTexts = (config: ConfigForm): Record<string, string | null> =>

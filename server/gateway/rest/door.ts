@@ -39,7 +39,7 @@ interface RestRequest extends IncomingMessage {
 /** Longer than an append takes on a slow disk, shorter than a supervisor's patience. */
 const DRAIN_GRACE_MS = 5_000;
 
-const PREFLIGHT_METHODS = 'GET, HEAD, POST, PATCH, DELETE';
+const PREFLIGHT_METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE';
 const PREFLIGHT_SECONDS = '600';
 
 export class RestDoor {

@@ -1,6 +1,6 @@
-// A small JSON body, as its operation's schema describes it.
+// A small JSON body, as its operation's schema describes it, and an answer that is one document.
 
-import { problem } from '@sluice/protocol/errors';
+import { problem, type Result } from '@sluice/protocol/errors';
 import { structureFault } from '../json-text.ts';
 import { mediaType, parseBody, readWholeBody } from './body.ts';
 import type { Operation } from './contract.ts';
@@ -48,4 +48,10 @@ const readBody = async (exchange: Exchange, operation: Operation, whenEmpty: obj
   if (refusal === null) return parsed.value;
   exchange.problem(refusal);
   return null;
+};
+
+/** The answer to most of them: a document, or why not. */
+export const answer = <T>(exchange: Exchange, result: Result<T>, render: (value: T) => unknown): void => {
+  if (result.ok) exchange.json(200, render(result.value));
+  else exchange.problem(result.problem);
 };

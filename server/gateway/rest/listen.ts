@@ -21,6 +21,7 @@ import type { GatewayContext, ListenAddress, Listener, UpgradeDoor } from '../ga
 import { createHttpServer } from '../http-server.ts';
 import { listenFailure } from '../listen-failure.ts';
 import { createAdminHandlers } from './admin.ts';
+import { createGroupHandlers } from './group.ts';
 import { Contract, documentJson } from './contract.ts';
 import { RestDoor } from './door.ts';
 import type { OriginRule } from '../origin-rule.ts';
@@ -59,6 +60,7 @@ export const listenRest = async (context: GatewayContext, options: RestOptions):
       ...createReadHandlers(context),
       ...webSocketRoute,
       ...createAdminHandlers(context, { yaml, json: contract.json }),
+      ...createGroupHandlers(context),
       ...createPageHandlers(page),
     },
     originRule,
