@@ -44,6 +44,11 @@ export const GATHER_BYTES_MAX = 8 * MIB;
 
 /** A read from disk brings at least this much: smaller reads cost as much as this one. */
 export const DISK_READ_BYTES_MIN = 64 * KIB;
+/**
+ * What a follower that is behind is given of the disk at a time. Each piece is checked and framed on the loop without a pause, and whoever
+ * produces meanwhile needs several turns of it: a mebibyte was a millisecond of each, at the same processor time for all.
+ */
+export const FOLLOWER_READ_BYTES_MAX = 256 * KIB;
 
 /** Checked batches kept for readers near the end, all partitions together, in bytes of memory kept alive. */
 export const TAIL_CACHE_BYTES_MAX = 128 * MIB;

@@ -32,6 +32,8 @@ export interface GroupLog {
   /** Everything below is committed: it is never cut. */
   noteCommitted(to: Offset): void;
   readAfter(position: Position, limits: { readonly bytesMax: number }): Promise<FollowOutcome>;
+  /** What was missing when the log was opened is here again; durable when settled. */
+  clearFault(): Promise<void>;
   /** Fetches the first thing that is damaged again. One at a time. */
   repair(source: RepairSource): Promise<RepairOutcome>;
 }

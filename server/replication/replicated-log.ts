@@ -180,6 +180,10 @@ export class ReplicatedLog {
   #arrived: { readonly base: Position; readonly state: Uint8Array }[] = [];
   /** What the log looked like when the core was told of it last. */
   #seen: { state: GroupLog['state']; damages: number; start: Offset };
+  /** Committed in the term of its leader, as was heard last. */
+  #commitOfTerm: Position | null = null;
+  /** The store is being told that nothing is missing any more. */
+  #isClearing = false;
   /** Without what was found on the disk later. */
   #plainCondition: ReplicaCondition;
   #isClosed = false;
@@ -461,6 +465,7 @@ export class ReplicatedLog {
     if (this.#isClosed) return;
     this.#raft.durable(notice);
     this.#settleDurable(false);
+    this.#checkWhole();
     if (this.#startWanted > this.#log.startOffset) this.#moveStart();
     this.#touch();
   }
@@ -536,6 +541,33 @@ export class ReplicatedLog {
     if (condition.kind === 'sound' && this.#raft.isAlone) this.#raft.campaign();
   }
 
+  /**
+   * A folder or a record was missing at the start. What a leader has committed in its own term covers all that was committed before, so who
+   * has that durably lacks nothing that it may have acknowledged, and counts as the others do. One that is alone has nobody to get it from.
+   */
+  #checkWhole(): void {
+    const { condition, isAlone } = this.#raft;
+    if (condition.kind !== 'faulty' || isAlone || this.isDamaged || this.#isClearing) return;
+    if (this.#log.state !== 'open' || this.#busy !== 'no') return;
+    const told = this.#commitOfTerm;
+    if (told === null || isBefore(told, condition.claims) || isBefore(this.#log.durable, told)) return;
+    this.#isClearing = true;
+    void this.#clearFault();
+  }
+
+  async #clearFault(): Promise<void> {
+    try {
+      await this.#log.clearFault();
+    } catch {
+      // A store that cannot be written ends the node.
+      return;
+    }
+    this.#isClearing = false;
+    if (this.#isClosed) return;
+    this.#raft.setCondition(this.#conditionNow());
+    this.#touch();
+  }
+
   /** What was known when it was opened, and what was found since. */
   #conditionNow(): ReplicaCondition {
     const now = this.#raft.condition;
@@ -608,6 +640,8 @@ export class ReplicatedLog {
     }
     if (ready.commit !== null) this.#commitNews = ready.commit;
     this.#tellCommit();
+    if (ready.commit?.epoch === this.#raft.term) this.#commitOfTerm = ready.commit;
+    this.#checkWhole();
     if (ready.progress !== null) listener.progressed(ready.progress);
     if (ready.lost !== null) listener.leadershipLost(ready.lost);
     if (ready.reads.length > 0) listener.readsConfirmed(ready.reads.map(read => read.token));

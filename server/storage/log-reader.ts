@@ -19,7 +19,7 @@ import {
   RecordCursor,
 } from '@sluice/protocol/record';
 import { assert } from '../base/assert.ts';
-import { DISK_READ_BYTES_MIN } from '../base/limits.ts';
+import { DISK_READ_BYTES_MIN, FOLLOWER_READ_BYTES_MAX } from '../base/limits.ts';
 import { comparePositions, type Position } from '../base/position.ts';
 import { DiskFault, type DiskFile } from '../io/disk.ts';
 import type { DamagedRange, DamageMap } from './damage.ts';
@@ -177,7 +177,10 @@ export class LogReader {
     if (damaged !== null) return { kind: 'damaged', range: damaged };
     const cached = tail.readAfter(position, { next: epochs.after(position), bytesMax });
     if (cached !== null) return { kind: 'batches', batches: cached };
-    const outcome = await this.#readFromDisk(wantedByFollower(position, end, bytesMax), isBelow);
+    const outcome = await this.#readFromDisk(
+      wantedByFollower(position, end, Math.min(bytesMax, FOLLOWER_READ_BYTES_MAX)),
+      isBelow,
+    );
     if (outcome.kind !== 'batches') return outcome;
     const gap = missingStart(position, outcome.batches);
     if (gap === null) return outcome;

@@ -2,11 +2,13 @@
 
 import { offset } from '@sluice/protocol/ids';
 import { expect, test } from 'vitest';
+import { positionAt } from '../../server/base/position.ts';
 import type { Partition } from '../../server/broker/partition.ts';
 import { REPAIR_PIECE_BYTES, TAIL_CACHE_BYTES_MAX } from '../../server/base/limits.ts';
 import { STORED_ENTRIES } from '../../server/replication/replica-repair.ts';
 import { ByteWriter } from '../../server/replication/byte-writer.ts';
 import { askPeer } from '../../server/replication/peer-request.ts';
+import { LogMarks } from '../../server/storage/log-marks.ts';
 import { type BrokerNode, BrokerWorld, DATA, produce, request, TOPIC_ID } from './broker-world.ts';
 
 const three = [1, 2, 3];
@@ -108,6 +110,31 @@ test('what nobody has any more stays as it is everywhere', async () => {
   expect(all.map(node => node.partition().log.damagedRanges.length)).toEqual([1, 1, 1]);
   // An election may have written to the last one.
   expect(all.map(sealed)).toEqual([before, before, before]);
+});
+
+test('a replica that missed something at its start is whole once it has what a leader has committed', async () => {
+  const world = await BrokerWorld.of('missing', ...three);
+  const node = world.node(3);
+  const marks = new LogMarks(node.directory.context.store, `${TOPIC_ID}/0`);
+  marks.setFault({ reason: 'record-missing', claims: positionAt(1, 4) });
+  const leader = await world.replicate({ voters: three });
+  const { group } = node.partition();
+  expect(group.condition.kind).toBe('faulty');
+  await world.drive(produce(leader, request({ count: 3 })));
+  await world.until(() => node.partition().highWatermark === 3);
+  expect([leader.group.term, group.condition.kind]).toEqual([1, 'faulty']);
+  await world.drive(produce(leader, request({ count: 1 })));
+  await world.until(() => group.condition.kind === 'sound');
+  expect([node.partition().highWatermark, marks.fault()]).toEqual([4, null]);
+});
+
+test('a replica that has no others and missed something stays faulty', async () => {
+  const node = await BrokerWorld.alone('missing alone');
+  const marks = new LogMarks(node.directory.context.store, `${TOPIC_ID}/0`);
+  marks.setFault({ reason: 'record-missing', claims: positionAt(0, 0) });
+  const partition = await node.serve();
+  await node.drive(produce(partition));
+  expect([partition.group.condition.kind, marks.fault()?.reason]).toEqual(['faulty', 'record-missing']);
 });
 
 test('a replica that has no others stays as it is, and serves what it can', async () => {

@@ -153,6 +153,10 @@ export class WatchedLog implements GroupLog {
     return this.inner.readAfter(position, limits);
   }
 
+  clearFault(): Promise<void> {
+    return this.inner.clearFault();
+  }
+
   repair(source: RepairSource): Promise<RepairOutcome> {
     return this.inner.repair(source);
   }

@@ -10,7 +10,7 @@ import {
   readLeaderEpoch,
   stampBatch,
 } from '@sluice/protocol/record';
-import { EPOCHS_BEHIND_MAX } from '../../server/base/limits.ts';
+import { EPOCHS_BEHIND_MAX, FOLLOWER_READ_BYTES_MAX } from '../../server/base/limits.ts';
 import { positionAt } from '../../server/base/position.ts';
 import { usual } from '../simulation/disk.ts';
 import { baseOffsetsOf, epochsOf, makeBatch } from './batches.ts';
@@ -425,6 +425,19 @@ describe('a follower reads', () => {
     expect(world.log.end).toEqual({ epoch: 6, offset: 8 });
     expect(await follow(world, 6, 7)).toEqual([[6, 7]]);
     expect(world.log.damagedRanges).toEqual([]);
+  });
+
+  test.each([
+    ['the disk', 0, 2],
+    ['the cache', 10_000_000, 5],
+  ])('what follows in pieces, from %s', async (_source, tailCacheBytes, count) => {
+    const world = await LogWorld.start({ seed: 'pieces', tailCacheBytes });
+    for (let turn = 0; turn < 5; turn++) await world.appendDurably({ valueBytes: 100_000 });
+    const read = await world.drive(world.log.readAfter(positionAt(0, 0), { bytesMax: 1_000_000 }));
+    if (read.kind !== 'batches') throw new Error(`read: ${read.kind}`);
+    // A piece from the disk is all worked on in one go.
+    expect(read.batches).toHaveLength(count);
+    expect(FOLLOWER_READ_BYTES_MAX).toBeLessThan(3 * 100_000);
   });
 
   test('no damage where a cut came while it read', async () => {
