@@ -67,6 +67,7 @@ const sound: Readonly<Record<string, readonly string[]>> = {
   values: ['text', 'base64'],
   before: ['0', '1', '2'],
   include: ['defaults'],
+  dry_run: ['true', 'false'],
   prefix: ['t', 'x', ''],
   internal: ['true', 'false'],
   after: ['t', 'x1'],
@@ -251,6 +252,46 @@ const newTopic = fc.record(
 );
 const topicChange = fc.record({ partition_count: count, config }, { requiredKeys: [], noNullPrototype: true });
 
+// ---- Groups -----------------------------------------------------------------------------------------------------
+
+const aTopic = fc.oneof(
+  { weight: 8, arbitrary: fc.constant<unknown>('t') },
+  { weight: 1, arbitrary: fc.constantFrom<unknown>('none', '', '..', 5, null) },
+);
+const aNumber = fc.oneof(
+  { weight: 8, arbitrary: fc.integer({ min: 0, max: 5 }) },
+  { weight: 1, arbitrary: fc.constantFrom<unknown>(-1, 1.5, 2 ** 53, '0', null) },
+);
+const positions = fc.array(
+  fc.record(
+    { topic: aTopic, partition: aNumber, offset: aNumber, leader_epoch: aNumber, metadata: fc.string() },
+    { requiredKeys: ['topic', 'partition', 'offset'], noNullPrototype: true },
+  ),
+  { maxLength: 3 },
+);
+const newMember = fc.record(
+  {
+    topics: fc.array(aTopic, { maxLength: 2 }),
+    topic_pattern: fc.string({ unit: fc.constantFrom(...Array.from('t.*+?()[]|\\^$')), maxLength: 8 }),
+    from: fc.constantFrom('earliest', 'latest', 'x'),
+    instance_id: fc.constantFrom<unknown>('i', 'j', '', 5),
+    session_timeout_ms: fc.constantFrom<unknown>(1_000, 6_000, 1, -1, 'x'),
+    rebalance_timeout_ms: fc.constantFrom<unknown>(1_000, 6_000, 0),
+    assignor: fc.constantFrom('uniform', 'range', 'round-robin', 'x'),
+  },
+  { requiredKeys: [], noNullPrototype: true },
+);
+const heartbeat = fc.record(
+  {
+    member_epoch: aNumber,
+    owned: fc.array(fc.record({ topic: aTopic, partitions: fc.array(aNumber, { maxLength: 3 }) }), { maxLength: 2 }),
+  },
+  { requiredKeys: ['member_epoch'], noNullPrototype: true },
+);
+const commit = fc.record({ member_epoch: aNumber, offsets: positions }, { noNullPrototype: true });
+const aPosition = { topic: 't', partition: 0, offset: 1 };
+const producer = fc.record({ transactional_id: fc.string() }, { requiredKeys: [], noNullPrototype: true });
+
 // ---- Paths --------------------------------------------------------------------------------------------------------
 
 const places: Readonly<Record<string, fc.Arbitrary<string>>> = {
@@ -263,6 +304,16 @@ const places: Readonly<Record<string, fc.Arbitrary<string>>> = {
   partition: fc.oneof(
     { weight: 8, arbitrary: fc.constantFrom('0', '1', '2') },
     { weight: 2, arbitrary: fc.constantFrom('99', '-1', '1e3', '2147483648', '00') },
+    { weight: 1, arbitrary: token },
+  ),
+  group: fc.oneof(
+    { weight: 8, arbitrary: fc.constantFrom('g', 'h') },
+    { weight: 1, arbitrary: fc.constantFrom('none', '..', '%2F', '%00', '%F0%9F%98%80') },
+    { weight: 1, arbitrary: token },
+  ),
+  member: fc.oneof(
+    { weight: 8, arbitrary: fc.constant('MEMBER') },
+    { weight: 1, arbitrary: fc.constantFrom('none', '..', '%2F', '%00') },
     { weight: 1, arbitrary: token },
   ),
   offset: fc.oneof(
@@ -308,6 +359,25 @@ const recipes: Readonly<Record<string, Recipe>> = {
   getRecord: { example: { path: '/v1/topics/t/partitions/0/records/1' } },
   deleteRecords: { example: { path: '/v1/topics/t/partitions/0/records?before=1' } },
   listOffsets: { example: { path: '/v1/topics/t/offsets?timestamp=0' } },
+  initProducer: { example: { path: '/v1/producers', body: {} }, body: jsonBody(producer) },
+  joinGroup: { example: { path: '/v1/groups/g/members', body: { topics: ['t'] } }, body: jsonBody(newMember) },
+  heartbeat: {
+    example: { path: '/v1/groups/g/members/MEMBER/heartbeat', body: { member_epoch: 1 } },
+    body: jsonBody(heartbeat),
+  },
+  commitOffsets: {
+    example: { path: '/v1/groups/g/members/MEMBER/commit', body: { member_epoch: 1, offsets: [aPosition] } },
+    body: jsonBody(commit),
+  },
+  leaveGroup: { example: { path: '/v1/groups/g/members/MEMBER' } },
+  listGroups: { example: { path: '/v1/groups?prefix=g' } },
+  getGroup: { example: { path: '/v1/groups/g' } },
+  deleteGroup: { example: { path: '/v1/groups/h' } },
+  getGroupOffsets: { example: { path: '/v1/groups/g/offsets' } },
+  setGroupOffsets: {
+    example: { path: '/v1/groups/h/offsets', body: { offsets: [aPosition] } },
+    body: jsonBody(fc.record({ offsets: positions }, { noNullPrototype: true })),
+  },
   getCluster: { example: { path: '/v1/cluster' } },
   listBrokers: { example: { path: '/v1/brokers' } },
   getPage: { example: { path: '/' } },
@@ -329,7 +399,9 @@ export const exampleRequests = (): readonly FuzzRequest[] => {
   const known = Object.keys(recipes).flatMap(id => byId.get(id) ?? []);
   // What has no recipe throws.
   for (const { id } of operations) recipeOf(id);
-  const order = (id: string): number => (id === 'createTopic' ? 0 : id === 'deleteTopic' ? 2 : 1);
+  const first = ['createTopic', 'joinGroup', 'setGroupOffsets'];
+  const last = ['deleteTopic', 'leaveGroup', 'deleteGroup'];
+  const order = (id: string): number => (first.includes(id) ? 0 : last.includes(id) ? 2 : 1);
   return known
     .toSorted((left, right) => order(left.id) - order(right.id))
     .map(({ id, method }) => {

@@ -38,16 +38,22 @@ const judge = (answer: Answer): void => {
 const asked = new Map<string, number>();
 /** Given with the last page. */
 let cursor = 'AAAA';
+/** The last one that joined. */
+let member = 'none';
 
 const ask = async ({ operation, path, call: sent }: FuzzRequest): Promise<Answer> => {
   if (operation !== null) asked.set(operation, (asked.get(operation) ?? 0) + 1);
   const { 'Last-Event-ID': lastEvent, ...headers } = sent.headers ?? {};
   const resumed =
     lastEvent === undefined ? headers : { ...headers, 'Last-Event-ID': lastEvent.replace('CURSOR', cursor) };
-  const work = call(broker.http, path.replaceAll('CURSOR', cursor), { ...sent, headers: resumed });
+  const work = call(broker.http, path.replaceAll('CURSOR', cursor).replaceAll('MEMBER', member), {
+    ...sent,
+    headers: resumed,
+  });
   const answer = await broker.timed(`${sent.method ?? 'GET'} ${path}`, 1, work);
   // An answer to HEAD has no body to judge.
   if (sent.method !== 'HEAD') judge(answer);
+  member = /^\{"member_id":"([\w-]+)"/.exec(answer.text)?.[1] ?? member;
   cursor = /"next":\{"cursor":"([\w-]+)"/.exec(answer.text)?.[1] ?? cursor;
   return answer;
 };
