@@ -1,7 +1,7 @@
 // What /metrics shows is what was counted.
 
 import { expect, test } from 'vitest';
-import { createMetrics } from '../server/base/metrics.ts';
+import { createMetrics, NO_CLEANING } from '../server/base/metrics.ts';
 
 const scrape = async (metrics: ReturnType<typeof createMetrics>): Promise<string[]> =>
   (await metrics.registry.metrics())
@@ -39,12 +39,13 @@ test('durations are counted by upper bound, and cumulatively', async () => {
 test('partitions and the cluster are shown as the broker reports them at the scrape', async () => {
   const metrics = createMetrics();
   const sizes = { sizeBytes: 5, segments: 1, highWatermark: 3, startOffset: 0 };
-  const others = { ...sizes, topic: 't', isOffline: false, leaderEpoch: 7 };
+  const others = { ...sizes, topic: 't', isOffline: false, leaderEpoch: 7, dirtyRatio: null };
   metrics.reportFrom(() => ({
+    cleaner: { isAtWork: true, bytesRead: 11, bytesFreed: 7, runs: 2, lastRunSeconds: 1_700_000_000.5 },
     partitions: [
       { ...others, partition: 0, isOffline: true, led: null, isLeaderless: true },
       { ...others, partition: 1, led: { replicas: 3, inSync: 2 }, isLeaderless: false },
-      { ...others, partition: 2, led: { replicas: 3, inSync: 3 }, isLeaderless: false },
+      { ...others, partition: 2, led: { replicas: 3, inSync: 3 }, isLeaderless: false, dirtyRatio: 0.25 },
     ],
     pendingProduceBytes: 9,
     tailCacheBytes: 4,
@@ -64,13 +65,22 @@ test('partitions and the cluster are shown as the broker reports them at the scr
       'sluice_peers{state="up"} 1',
       'sluice_peers{state="down"} 2',
       'sluice_pending_produce_bytes 9',
+      'sluice_log_dirty_ratio{topic="t",partition="2"} 0.25',
+      'sluice_cleaner_at_work 1',
+      'sluice_cleaner_freed_bytes 7',
+      'sluice_cleaner_last_run_timestamp_seconds 1700000000.5',
     ]),
   );
+  expect(
+    lines.filter(line => line.startsWith('sluice_log_dirty_ratio{')),
+    'of compacted logs alone',
+  ).toHaveLength(1);
 });
 
 test('groups are shown as the broker reports them, and as none where it reports none', async () => {
   const metrics = createMetrics();
   const node = {
+    cleaner: NO_CLEANING,
     partitions: [],
     pendingProduceBytes: 0,
     tailCacheBytes: 0,

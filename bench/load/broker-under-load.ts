@@ -71,11 +71,11 @@ export class BrokerUnderLoad {
     return this.#child.exitCode === null && this.#child.signalCode === null;
   }
 
-  async createTopic(name: string): Promise<void> {
+  async createTopic(name: string, config: Readonly<Record<string, string>> = {}): Promise<void> {
     const answer = await fetch(`http://${this.http}/v1/topics`, {
       method: 'POST',
       headers: { 'Content-Type': 'application/json' },
-      body: JSON.stringify({ name, partition_count: 1 }),
+      body: JSON.stringify({ name, partition_count: 1, config }),
     });
     if (answer.status !== 201) throw new Error(await answer.text());
   }

@@ -46,6 +46,7 @@ const topic: TopicView = {
   replicationFactor: 1,
   internal: false,
   batchBytesMax: 1_048_588,
+  isCompacted: false,
   config: {},
 };
 

@@ -1,4 +1,5 @@
-// A batch without records: it keeps its offsets and tells nothing. It stands where records are gone for good.
+// A batch without records: it keeps its offsets and tells nothing. It stands where records are gone for good, and each part of it stands for
+// itself.
 
 import {
   BASE_OFFSET_AT,
@@ -7,6 +8,7 @@ import {
   BATCH_HEADER_BYTES,
   BATCH_LENGTH_PREFIX,
   BATCH_MAGIC,
+  CONTROL_BIT,
   LAST_OFFSET_DELTA_AT,
   LEADER_EPOCH_AT,
   LENGTH_AT,
@@ -15,11 +17,38 @@ import {
   NONE,
   PRODUCER_EPOCH_AT,
   PRODUCER_ID_AT,
+  readAttributes,
+  readBaseOffset,
+  readLastOffset,
+  readLastOffsetDelta,
+  readLeaderEpoch,
+  readProducerId,
+  readRecordCount,
   writeInt16,
   writeInt32,
   writeInt64,
 } from './layout.ts';
 import { sealBatch } from './stamp.ts';
+
+/** Whether a batch does nothing but keep its offsets. */
+export function isGap(batch: Uint8Array, at: number): boolean {
+  return (
+    readRecordCount(batch, at) === 0 &&
+    (readAttributes(batch, at) & CONTROL_BIT) === 0 &&
+    readProducerId(batch, at) === NONE &&
+    readLastOffsetDelta(batch, at) >= 0
+  );
+}
+
+/** The part of a gap from an offset on. */
+export function gapFrom(gap: Uint8Array, baseOffset: number): Uint8Array {
+  return emptyBatch({ baseOffset, lastOffset: readLastOffset(gap, 0), leaderEpoch: readLeaderEpoch(gap, 0) });
+}
+
+/** The part of a gap up to an offset. */
+export function gapUpTo(gap: Uint8Array, lastOffset: number): Uint8Array {
+  return emptyBatch({ baseOffset: readBaseOffset(gap, 0), lastOffset, leaderEpoch: readLeaderEpoch(gap, 0) });
+}
 
 export interface EmptySpan {
   readonly baseOffset: number;

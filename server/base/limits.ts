@@ -53,6 +53,15 @@ export const FOLLOWER_READ_BYTES_MAX = 256 * KIB;
 /** Checked batches kept for readers near the end, all partitions together, in bytes of memory kept alive. */
 export const TAIL_CACHE_BYTES_MAX = 128 * MIB;
 
+/** Memory for the keys of a log that is being cleaned, one log at a time: what does not fit is cleaned in a further pass. */
+export const CLEANER_MAP_BYTES_MAX = 64 * MIB;
+
+/** What the cleaner of logs reads and works on in one turn of the event loop: a fraction of a millisecond. */
+export const CLEANER_PIECE_BYTES = 64 * KIB;
+
+/** What it writes between two syncs, so that none of them keeps the disk long from those of appends. */
+export const CLEANER_SYNC_BYTES = 8 * MIB;
+
 /** Syncs under way at once: the thread pool has 16 threads, and slow syncs must not stop every read. */
 export const CONCURRENT_SYNCS_MAX = 12;
 

@@ -25,6 +25,8 @@ export interface PartitionReport {
   readonly segments: number;
   readonly highWatermark: number;
   readonly startOffset: number;
+  /** Of a compacted log: which share of what can be cleaned was not cleaned yet. */
+  readonly dirtyRatio: number | null;
   readonly isOffline: boolean;
   readonly leaderEpoch: number;
   /** Of a partition that this node leads; null where another one does, or nobody. */
@@ -35,7 +37,20 @@ export interface PartitionReport {
 
 export type PeerStanding = 'up' | 'down';
 
+/** What the cleaner of compacted logs has done since the start. */
+export interface CleanerReport {
+  readonly isAtWork: boolean;
+  readonly bytesRead: number;
+  readonly bytesFreed: number;
+  readonly runs: number;
+  /** When the last one ended, in seconds since the epoch; 0: there was none. */
+  readonly lastRunSeconds: number;
+}
+
+export const NO_CLEANING: CleanerReport = { isAtWork: false, bytesRead: 0, bytesFreed: 0, runs: 0, lastRunSeconds: 0 };
+
 export interface BrokerReport {
+  readonly cleaner: CleanerReport;
   readonly partitions: readonly PartitionReport[];
   readonly pendingProduceBytes: number;
   readonly tailCacheBytes: number;
@@ -64,6 +79,7 @@ export interface GroupLag {
 }
 
 const NOTHING: BrokerReport = {
+  cleaner: NO_CLEANING,
   partitions: [],
   pendingProduceBytes: 0,
   tailCacheBytes: 0,
@@ -149,7 +165,7 @@ export const createMetrics = (): Metrics => {
     'Bytes of damaged or missing batches fetched again from other replicas',
   );
   let report: () => BrokerReport = () => NOTHING;
-  const partitionGauge = (name: string, help: string, value: (partition: PartitionReport) => number): void => {
+  const partitionGauge = (name: string, help: string, value: (partition: PartitionReport) => number | null): void => {
     const gauge: Gauge<'topic' | 'partition'> = new Gauge({
       name,
       help,
@@ -158,7 +174,8 @@ export const createMetrics = (): Metrics => {
       collect() {
         gauge.reset();
         for (const entry of report().partitions) {
-          gauge.set({ topic: entry.topic, partition: entry.partition }, value(entry));
+          const measured = value(entry);
+          if (measured !== null) gauge.set({ topic: entry.topic, partition: entry.partition }, measured);
         }
       },
     });
@@ -174,6 +191,28 @@ export const createMetrics = (): Metrics => {
     entry => entry.highWatermark,
   );
   partitionGauge('sluice_log_start_offset', 'Offset of the earliest record kept', entry => entry.startOffset);
+  partitionGauge(
+    'sluice_log_dirty_ratio',
+    'Share of a compacted log that can be cleaned and was not yet',
+    entry => entry.dirtyRatio,
+  );
+  nodeGauge(
+    'sluice_cleaner_read_bytes',
+    'Bytes of compacted logs that the cleaner has read since the start',
+    entry => entry.cleaner.bytesRead,
+  );
+  nodeGauge(
+    'sluice_cleaner_freed_bytes',
+    'Bytes by which cleaning has made compacted logs shorter since the start',
+    entry => entry.cleaner.bytesFreed,
+  );
+  nodeGauge('sluice_cleaner_at_work', 'Whether a log is being cleaned now', ({ cleaner }) => Number(cleaner.isAtWork));
+  nodeGauge('sluice_cleaner_runs', 'Logs cleaned since the start', entry => entry.cleaner.runs);
+  nodeGauge(
+    'sluice_cleaner_last_run_timestamp_seconds',
+    'When the cleaner last finished a log, since the Unix epoch; 0: it has not yet',
+    entry => entry.cleaner.lastRunSeconds,
+  );
   nodeGauge(
     'sluice_partitions_offline',
     'Partitions whose disk failed, is full or is damaged',

@@ -7,6 +7,8 @@ import { BODY_BYTES_MAX } from './limits.ts';
 
 type Rule =
   | { readonly kind: 'integer'; readonly min: number; readonly max: number; readonly byDefault: string }
+  /** Of a whole: from 0 to 1. */
+  | { readonly kind: 'share'; readonly byDefault: string }
   | { readonly kind: 'choice'; readonly choices: readonly string[]; readonly byDefault: string };
 
 /** Kafka's Long.MAX_VALUE: "never" and "no limit". */
@@ -20,16 +22,20 @@ const choice = (byDefault: string, choices: readonly string[]): Rule => ({ kind:
 const INT_MAX = 0x7fffffff;
 
 export const topicConfigRules = {
-  'cleanup.policy': choice('delete', ['delete']),
+  'cleanup.policy': choice('delete', ['delete', 'compact', 'compact,delete', 'delete,compact']),
   'compression.type': choice('producer', ['producer']),
+  'delete.retention.ms': long(String(DAY_MS), 0),
   'flush.messages': long(LONG_MAX, 1),
   'flush.mode': choice('sync', ['sync', 'interval']),
   'flush.ms': long(LONG_MAX, 0),
   'index.interval.bytes': integer('4096', 0, INT_MAX),
+  'max.compaction.lag.ms': long(LONG_MAX, 1),
   'max.message.bytes': integer('1048588', 128, BODY_BYTES_MAX),
   'message.timestamp.after.max.ms': long('3600000', 0),
   'message.timestamp.before.max.ms': long(LONG_MAX, 0),
   'message.timestamp.type': choice('CreateTime', ['CreateTime', 'LogAppendTime']),
+  'min.cleanable.dirty.ratio': { kind: 'share', byDefault: '0.5' },
+  'min.compaction.lag.ms': long('0', 0),
   'min.insync.replicas': integer('1', 1, INT_MAX),
   'producer.id.expiration.ms': long(String(DAY_MS), 60_000),
   'retention.bytes': long('-1', -1),
@@ -51,6 +57,9 @@ const valueFault = (rule: Rule, value: string): string | null => {
   if (rule.kind === 'choice') {
     return rule.choices.includes(value) ? null : `must be ${rule.choices.map(known => `"${known}"`).join(' or ')}`;
   }
+  if (rule.kind === 'share') {
+    return /^(0(\.\d{1,6})?|1(\.0{1,6})?)$/.test(value) ? null : 'must be between 0 and 1';
+  }
   if (!/^-?\d{1,19}$/.test(value)) return 'must be an integer';
   const number = BigInt(value);
   const max = Number.isFinite(rule.max) ? BigInt(rule.max) : BigInt(LONG_MAX);
@@ -58,7 +67,10 @@ const valueFault = (rule: Rule, value: string): string | null => {
 };
 
 /** Values in the spelling in which they read back. */
-const canonical = (rule: Rule, value: string): string => (rule.kind === 'integer' ? String(BigInt(value)) : value);
+const canonical = (rule: Rule, value: string): string => {
+  if (rule.kind === 'share') return String(Number(value));
+  return rule.kind === 'integer' ? String(BigInt(value)) : value;
+};
 
 export const checkTopicConfig = (entries: Readonly<Record<string, string>>): Result<TopicConfig, 'INVALID_CONFIG'> => {
   const config: Partial<Record<TopicConfigName, string>> = {};
@@ -70,6 +82,12 @@ export const checkTopicConfig = (entries: Readonly<Record<string, string>>): Res
     const fault = valueFault(rule, value);
     if (fault !== null) return refused('INVALID_CONFIG', `${name} ${fault}, not "${value}"`, { name });
     config[name] = canonical(rule, value);
+  }
+  const lag = (name: 'min.compaction.lag.ms' | 'max.compaction.lag.ms'): bigint =>
+    BigInt(config[name] ?? topicConfigRules[name].byDefault);
+  if (lag('min.compaction.lag.ms') > lag('max.compaction.lag.ms')) {
+    const name = 'min.compaction.lag.ms';
+    return refused('INVALID_CONFIG', `${name} must not be above max.compaction.lag.ms`, { name });
   }
   return accepted(config);
 };
@@ -87,6 +105,9 @@ export const changeTopicConfig = (
   }
   return checkTopicConfig(Object.fromEntries(merged));
 };
+
+/** Why a record without a key is refused: nothing would ever take its place. */
+export const KEY_REQUIRED = 'the topic is compacted (cleanup.policy), so every record needs a key';
 
 export type ConfigSource = 'topic' | 'broker' | 'default';
 

@@ -8,9 +8,11 @@ import {
   readMaxTimestamp,
   readProducerEpoch,
   readProducerId,
+  RecordCursor,
   splitBatches,
 } from '@sluice/protocol/record';
 import { GRPC_MESSAGE_BYTES_MAX } from '../base/limits.ts';
+import { KEY_REQUIRED } from '../base/topic-config.ts';
 import type { ProduceCode } from './broker.ts';
 import type { TopicSettings } from './topic-settings.ts';
 
@@ -54,7 +56,23 @@ const batchProblem = (batch: Uint8Array, settings: TopicSettings, nowMs: number)
   if (new BatchView(batch).isTransactional) {
     return problem('INVALID_REQUEST', 'this broker has no transactions, so a batch cannot be part of one');
   }
-  return settings.timestampType === 'LogAppendTime' ? null : timestampProblem(batch, settings, nowMs);
+  const late = settings.timestampType === 'LogAppendTime' ? null : timestampProblem(batch, settings, nowMs);
+  return late ?? (settings.log.compaction === null ? null : keyProblem(batch));
+};
+
+/** Whoever keeps the newest record of each key has to know all keys. */
+const keyProblem = (batch: Uint8Array): Problem<ProduceCode> | null => {
+  const opened = RecordCursor.open(batch);
+  let fault = opened.ok ? null : opened.fault;
+  if (opened.ok) {
+    const { cursor } = opened;
+    for (let index = 0; cursor.next(); index++) {
+      if (cursor.keyStart < 0) return problem('INVALID_REQUEST', KEY_REQUIRED, { record: index });
+    }
+    ({ fault } = cursor);
+  }
+  if (fault === null) return null;
+  return problem('CORRUPT_BATCH', `${fault.kind}: ${'detail' in fault ? fault.detail : 'the records are cut off'}`);
 };
 
 const timestampProblem = (

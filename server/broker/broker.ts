@@ -139,6 +139,8 @@ export interface TopicView {
   readonly internal: boolean;
   /** Largest batch in bytes, header included, as sent (max.message.bytes). */
   readonly batchBytesMax: number;
+  /** Of each key the newest record is kept, so every record needs one (cleanup.policy). */
+  readonly isCompacted: boolean;
   /** Settings of the topic itself, in the spelling in which they read back. */
   readonly config: Readonly<Record<string, string>>;
 }

@@ -5,7 +5,7 @@
 // another one only where nothing was done.
 
 import { accepted, type ErrorCode, type Problem, refused, type Result } from '@sluice/protocol/errors';
-import { leaderEpoch, type NodeId, offset } from '@sluice/protocol/ids';
+import { leaderEpoch, type NodeId, type Offset, offset } from '@sluice/protocol/ids';
 import { DESCRIBE_WAIT_MS, GROUP_LAGS_MAX, LEADER_WAIT_MS, PENDING_PRODUCE_BYTES_MAX } from '../base/limits.ts';
 import type { Logger } from '../base/logger.ts';
 import type { BrokerReport, GroupLag } from '../base/metrics.ts';
@@ -22,6 +22,7 @@ import type { StoreRecords } from '../replication/replica-records.ts';
 import type { Replication } from '../replication/replication.ts';
 import type { ClusterTopic } from '../state/cluster/image.ts';
 import type { Leadership, PartitionPlace } from '../state/cluster/leader-balance.ts';
+import { Cleaner, type CleanerTarget } from '../storage/compaction/cleaner.ts';
 import type { DataDirectory } from '../storage/data-directory.ts';
 import type {
   AlterTopicCode,
@@ -64,7 +65,7 @@ import { ProducerIds } from './producer-ids.ts';
 import { Replicas } from './replicas.ts';
 import { TopicViews } from './topic-views.ts';
 
-/** How often sealed segments are judged by the retention settings. */
+/** How often sealed segments are judged by the retention settings, and cleaned where their topic is compacted. */
 const RETENTION_CHECK_MS = 30_000;
 
 export interface ClusterBrokerOptions {
@@ -100,6 +101,7 @@ export class ClusterBroker implements Broker {
   #phase: 'recovering' | 'running' | 'draining' = 'recovering';
   /** Until then new topics are placed without this node. Of one that is alone it goes without saying. */
   #isKnownReady: boolean;
+  readonly #cleaner: Cleaner;
   #retentionTimer: Timer | null = null;
   #isTelling = false;
 
@@ -140,6 +142,7 @@ export class ClusterBroker implements Broker {
       listOffsets: request => this.listOffsets(request),
     });
     this.#producerIds = new ProducerIds(() => metadata.allocateProducerIds());
+    this.#cleaner = new Cleaner({ ...options, targets: () => this.#compacted() });
     answerPeers(requests, this.#local);
     replication.onLeaderChange(() => this.#tellListeners());
   }
@@ -159,6 +162,21 @@ export class ClusterBroker implements Broker {
       this.#isKnownReady = true;
     });
     this.#scheduleRetention();
+  }
+
+  /** The replicas here of topics that are compacted: each cleans its own log, whoever leads. */
+  *#compacted(): Iterable<CleanerTarget> {
+    for (const replica of this.#replicas.partitions()) {
+      const { log } = replica;
+      if (log.compactionSettings === null) continue;
+      yield { log, limit: replica.highWatermark, heldByAll: () => this.#heldByAll(replica) };
+    }
+  }
+
+  async #heldByAll({ group, partition }: Partition): Promise<Offset> {
+    const { topicId } = group.name;
+    const standings = await this.#routes.find(group.name)?.standings({ topicId, partitions: [partition] });
+    return (standings?.ok === true ? standings.value[0]?.heldByAll : undefined) ?? offset(0);
   }
 
   /** Those that wait for no other node: a broker that is ready serves them. */
@@ -472,6 +490,7 @@ export class ClusterBroker implements Broker {
       if (nodeId !== this.#nodeId) peers[this.#reaches(nodeId) ? 'up' : 'down']++;
     }
     return {
+      cleaner: this.#cleaner.report,
       partitions,
       pendingProduceBytes: this.#pending.used,
       tailCacheBytes: directory.context.tailCache.usedBytes,
@@ -504,9 +523,18 @@ export class ClusterBroker implements Broker {
           this.#options.logger.error({ cause: String(cause) }, 'retention could not remove segments');
         })
         .finally(() => {
-          if (this.#phase === 'running') this.#scheduleRetention();
+          if (this.#phase !== 'running') return;
+          this.#scheduleRetention();
+          this.clean().catch((cause: unknown) => {
+            this.#options.logger.error({ cause: String(cause) }, 'a log could not be cleaned');
+          });
         });
     });
+  }
+
+  /** Cleans the logs here of compacted topics that are due. */
+  clean(): Promise<void> {
+    return this.#cleaner.run();
   }
 
   /** Removes what every topic's retention settings allow to be removed now. */
@@ -543,6 +571,7 @@ export class ClusterBroker implements Broker {
   drain(): void {
     this.#phase = 'draining';
     this.#retentionTimer?.cancel();
+    this.#cleaner.stop();
     this.#local.drain();
     this.#coordinators.drain();
     this.#groupClient.close();

@@ -43,6 +43,13 @@ export class InSync {
     return this.#inSync.find(replica => nodeOf(replica) === nodeId) ?? null;
   }
 
+  /** Below it every one of the replicas has everything on its disk; 0 while one of them has not said how far it is. */
+  heldBy(replicas: Iterable<ReplicaId>): number {
+    let least = Number.POSITIVE_INFINITY;
+    for (const replica of replicas) least = Math.min(least, this.#acknowledged.get(replica)?.offset ?? 0);
+    return Number.isFinite(least) ? least : 0;
+  }
+
   #offsetOf(replica: ReplicaId): number {
     return this.#acknowledged.get(replica)?.offset ?? -1;
   }

@@ -132,6 +132,7 @@ export class LocalPartitions implements PartitionService {
         earliestOffset: replica.log.startOffset,
         highWatermark: replica.highWatermark,
         logEndOffset: replica.log.endOffset,
+        heldByAll: replica.heldByAll,
       });
     }
     return Promise.resolve(accepted(standings));

@@ -45,6 +45,8 @@ export interface PartitionStanding {
   readonly earliestOffset: Offset;
   readonly highWatermark: Offset;
   readonly logEndOffset: Offset;
+  /** Below it every replica has everything; releases before compaction do not say it. */
+  readonly heldByAll?: Offset;
 }
 
 export interface PartitionDeletion {

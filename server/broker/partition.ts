@@ -129,6 +129,15 @@ export class Partition implements GroupListener {
     return this.#servingEpoch !== null;
   }
 
+  /** Committed, and on the disk of every replica, of those that are away too. Known to who leads. */
+  get heldByAll(): Offset {
+    if (!this.isServing) return offset(0);
+    if (this.group.isAlone) return this.#highWatermark;
+    const { voters, outgoing, learners, learnersNext } = this.group.configuration;
+    const held = this.#inSync.heldBy([...voters, ...outgoing, ...learners, ...learnersNext]);
+    return offset(Math.min(this.#highWatermark, held));
+  }
+
   get inSyncNodes(): readonly NodeId[] {
     return this.group.isAlone ? [this.#options.nodeId] : this.#inSync.nodes;
   }
@@ -142,6 +151,7 @@ export class Partition implements GroupListener {
       segments: log.segmentCount,
       highWatermark: this.#highWatermark,
       startOffset: log.startOffset,
+      dirtyRatio: log.compactionSettings === null ? null : log.dirtyShare(this.#highWatermark).ratio,
       isOffline: log.state !== 'open' || log.damagedRanges.length > 0,
       leaderEpoch: this.leaderEpoch,
       led: this.isServing ? { replicas: group.configuration.voters.size, inSync: this.inSyncNodes.length } : null,

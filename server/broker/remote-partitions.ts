@@ -143,8 +143,8 @@ const isOffsets = (value: unknown): boolean => {
 
 const isStanding = (value: unknown): boolean => {
   if (!hasCounts(value, ['leaderEpoch', 'earliestOffset', 'highWatermark', 'logEndOffset'])) return false;
-  const { isr } = value as { isr?: unknown };
-  return Array.isArray(isr) && isr.every(isCount);
+  const { isr, heldByAll = 0 } = value as { isr?: unknown; heldByAll?: unknown };
+  return isCount(heldByAll) && Array.isArray(isr) && isr.every(isCount);
 };
 
 const isDeleted = (value: unknown): boolean => hasCounts(value, ['earliestOffset']);

@@ -1,7 +1,7 @@
 // What a partition acts on: the settings of its topic, of the broker and the defaults, merged and as numbers.
 
 import { effectiveValue, type TopicConfig, type TopicConfigName } from '../base/topic-config.ts';
-import type { FlushMode, LogSettings } from '../storage/log-settings.ts';
+import type { CompactionSettings, FlushMode, LogSettings } from '../storage/log-settings.ts';
 
 export interface TopicSettings {
   readonly log: LogSettings;
@@ -24,15 +24,27 @@ export const topicSettings = (config: TopicConfig, brokerDefaults: TopicConfig):
   const text = (name: TopicConfigName): string => effectiveValue(name, config, brokerDefaults).value;
   const number = (name: TopicConfigName): number => numberOf(text(name));
   const limit = (name: TopicConfigName): number => (number(name) < 0 ? Number.POSITIVE_INFINITY : number(name));
+  const policies = text('cleanup.policy').split(',');
+  const compaction: CompactionSettings | null = policies.includes('compact')
+    ? {
+        minDirtyRatio: number('min.cleanable.dirty.ratio'),
+        minLagMs: number('min.compaction.lag.ms'),
+        maxLagMs: number('max.compaction.lag.ms'),
+        deleteRetentionMs: number('delete.retention.ms'),
+        producerSilenceMs: number('producer.id.expiration.ms'),
+      }
+    : null;
   return {
     log: {
       segmentBytes: number('segment.bytes'),
-      segmentMs: number('segment.ms'),
+      // The active segment is never cleaned, so it must not be older than a record may stay dirty.
+      segmentMs: Math.min(number('segment.ms'), compaction?.maxLagMs ?? Number.POSITIVE_INFINITY),
       segmentIndexBytes: number('segment.index.bytes'),
       indexIntervalBytes: number('index.interval.bytes'),
       retentionMs: limit('retention.ms'),
       retentionBytes: limit('retention.bytes'),
-      retentionDeletes: text('cleanup.policy') === 'delete',
+      retentionDeletes: policies.includes('delete'),
+      compaction,
       flushMode: text('flush.mode') as FlushMode,
       flushMs: number('flush.ms'),
       flushMessages: number('flush.messages'),

@@ -29,13 +29,15 @@ export class TopicViews {
   view(topic: ClusterTopic): TopicView {
     let view = this.#views.get(topic);
     if (view === undefined) {
+      const settings = topicSettings(topic.config, this.#topicDefaults);
       view = {
         name: topic.name,
         id: topic.topicId,
         partitionCount: topic.partitions.length,
         replicationFactor: topic.replicationFactor,
         internal: topic.internal,
-        batchBytesMax: topicSettings(topic.config, this.#topicDefaults).batchBytesMax,
+        batchBytesMax: settings.batchBytesMax,
+        isCompacted: settings.log.compaction !== null,
         config: topic.config,
       };
       this.#views.set(topic, view);

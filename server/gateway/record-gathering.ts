@@ -55,6 +55,8 @@ export class RecordGathering<Request> {
     { plan, bodyBytes }: { plan: PlacementPlan; bodyBytes: number },
   ): boolean {
     if (record.timestamp !== ABSENT || plan.acks === 'none' || plan.exact !== null) return false;
+    // Refused, and alone.
+    if (plan.topic.isCompacted && record.key === null) return false;
     if (!fitsOneBatch(bodyBytes, 1, plan.topic.batchBytesMax)) return false;
     if (record.partition !== ABSENT && partitionFault(record.partition, plan, null) !== null) return false;
     if (this.#plan !== null && !isAlike(this.#plan, plan)) this.leave();

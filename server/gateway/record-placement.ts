@@ -9,6 +9,7 @@ import type { Problem, Result } from '@sluice/protocol/errors';
 import { accepted, problem, refused } from '@sluice/protocol/errors';
 import type { Codec } from '@sluice/protocol/record';
 import { assert } from '../base/assert.ts';
+import { KEY_REQUIRED } from '../base/topic-config.ts';
 import type { Acks, Broker, ProduceAck, ProduceCode, TopicView } from '../broker/broker.ts';
 import type { Clock } from '../io/clock.ts';
 import { problemDocument } from './error-mapping.ts';
@@ -85,7 +86,7 @@ export class Placement {
 
   /** `isFitting`: everything together certainly fits into one batch. Whoever is told a problem drops the placement. */
   add(record: WrittenRecord, isFitting: boolean): Problem | null {
-    const fault = this.#partitionFault(record);
+    const fault = this.#partitionFault(record) ?? this.#keyFault(record.key !== null);
     if (fault !== null) return fault;
     const partition = this.#partitionOf(record);
     const inexact = this.#plan.exact === null ? null : this.#exactFault(partition);
@@ -99,7 +100,7 @@ export class Placement {
 
   /** The same for a record that lies in bytes. */
   addScanned(record: RecordScan): Problem | null {
-    const fault = this.#partitionFault(record);
+    const fault = this.#partitionFault(record) ?? this.#keyFault(record.keyStart >= 0);
     if (fault !== null) return fault;
     const partition = this.#partitionOfScanned(record);
     const inexact = this.#plan.exact === null ? null : this.#exactFault(partition);
@@ -134,6 +135,11 @@ export class Placement {
 
   #partitionFault({ partition }: { readonly partition: number }): Problem | null {
     return partition === ABSENT ? null : partitionFault(partition, this.#plan, this.#count);
+  }
+
+  #keyFault(hasKey: boolean): Problem | null {
+    if (hasKey || !this.#plan.topic.isCompacted) return null;
+    return problem('INVALID_REQUEST', KEY_REQUIRED, { index: this.#count, field: 'key' });
   }
 
   #tooLarge(): Problem {

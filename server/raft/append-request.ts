@@ -7,7 +7,8 @@
 //    so does an own epoch start at the very end of the log. What lies in a gap under equal epochs stays. An own log that
 //    goes on beyond the end of the request is no difference: the request may be an old one.
 //    Compaction keeps the last batch of each epoch, if only without records, so that the point is always the end of a batch.
-// 3. Append what is not held. What is held under the same epoch is skipped, whatever its bytes: one side may be compacted.
+// 3. Append what is not held. What is held under the same epoch is skipped, whatever its bytes: one side may be compacted. Where batches
+//    are gone for good the leader may have one gap that reaches from what is held to what is not: of it only the rest is appended.
 // 4. The request matched up to its end, never further, wherever the own log ends.
 
 import { assert } from '../base/assert.ts';
@@ -43,9 +44,12 @@ export function judgeAppend(request: Request, shape: LogShape, settled: Position
   const cutTo = firstDifference({ from, end, batches }, shape);
   const ownEnd = cutTo ?? shape.end;
   const missing = batches.filter(batch => isBefore(ownEnd, positionOfBatch(batch)));
-  const first = missing[0];
-  assert(first === undefined || first.baseOffset >= ownEnd.offset, `the log ends in a batch at ${textOf(ownEnd)}`);
-  return { kind: 'matched', cutTo, batches: missing, matched };
+  const [first, ...rest] = missing;
+  if (first === undefined || first.baseOffset >= ownEnd.offset) {
+    return { kind: 'matched', cutTo, batches: missing, matched };
+  }
+  assert(first.kind === 'gap', `the log ends in a batch at ${textOf(ownEnd)}`);
+  return { kind: 'matched', cutTo, batches: [{ ...first, baseOffset: ownEnd.offset }, ...rest], matched };
 }
 
 interface Range {

@@ -30,6 +30,8 @@ interface BatchPlace {
 
 export type Batch =
   | (BatchPlace & { readonly kind: 'data' })
+  /** Holds nothing, and any part of it stands for itself: `bytes` may begin before `baseOffset`. */
+  | (BatchPlace & { readonly kind: 'gap' })
   | (BatchPlace & { readonly kind: 'epoch-start' })
   | (BatchPlace & { readonly kind: 'configuration'; readonly configuration: Configuration });
 

@@ -3,8 +3,10 @@
 import { leaderEpoch, offset } from '@sluice/protocol/ids';
 import {
   decodeConfiguration,
+  gapFrom,
   isConfiguration,
   isEpochStart,
+  isGap,
   readBaseOffset,
   readLastOffset,
   readLeaderEpoch,
@@ -38,9 +40,16 @@ const headOf = (bytes: Uint8Array): Batch | null => {
     bytes,
   };
   if (isEpochStart(bytes, 0)) return { ...place, kind: 'epoch-start' };
+  if (isGap(bytes, 0)) return { ...place, kind: 'gap' };
   if (!isConfiguration(bytes)) return { ...place, kind: 'data' };
   const decoded = decodeConfiguration(bytes);
   return decoded.ok ? { ...place, kind: 'configuration', configuration: coreForm(decoded.configuration) } : null;
+};
+
+/** What is appended of a batch: all of it, or the rest of a gap whose beginning the log has. */
+export const appendedBytes = (batch: Batch): Uint8Array => {
+  const bytes = batch.bytes as Uint8Array;
+  return readBaseOffset(bytes, 0) === batch.baseOffset ? bytes : gapFrom(bytes, batch.baseOffset);
 };
 
 /** The batches that a message carries, checked; null where it holds anything else. */

@@ -39,7 +39,7 @@ import type { RaftSettings } from '../raft/replica.ts';
 import type { ReplicaId } from '../raft/replica-id.ts';
 import type { FollowOutcome } from '../storage/log-reader.ts';
 import type { RepairOutcome, RepairSource } from '../storage/log-repair.ts';
-import { headsOf } from './batch-heads.ts';
+import { appendedBytes, headsOf } from './batch-heads.ts';
 import { storedForm } from './configuration-form.ts';
 import { conditionOf, type GroupLog } from './group-log.ts';
 import type { GroupName } from './group-name.ts';
@@ -692,7 +692,7 @@ export class ReplicatedLog {
         this.#appendConfiguration(order);
         return;
       case 'append':
-        taken(this.#log.appendReplicated(order.batches.map(batch => batch.bytes as Uint8Array)));
+        taken(this.#log.appendReplicated(order.batches.map(appendedBytes)));
         return;
       case 'log-start':
         this.#startWanted = order.offset;

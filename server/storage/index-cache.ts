@@ -65,6 +65,8 @@ export class IndexCache {
   readonly #options: IndexCacheOptions;
   /** In order of last use. */
   readonly #loaded = new Map<Segment, Promise<SegmentIndexes>>();
+  /** Whose index files are being written. */
+  readonly #rebuilding = new Map<Segment, Promise<SegmentIndexes>>();
   #loadedBytes = 0;
 
   constructor(options: IndexCacheOptions) {
@@ -136,6 +138,18 @@ export class IndexCache {
 
   /** Builds both indexes of a sealed segment from its batches and writes them. */
   async rebuild(segment: Segment, indexInterval: number): Promise<SegmentIndexes> {
+    const known = this.#rebuilding.get(segment);
+    if (known !== undefined) return known;
+    const rebuilding = this.#rebuild(segment, indexInterval);
+    this.#rebuilding.set(segment, rebuilding);
+    try {
+      return await rebuilding;
+    } finally {
+      this.#rebuilding.delete(segment);
+    }
+  }
+
+  async #rebuild(segment: Segment, indexInterval: number): Promise<SegmentIndexes> {
     const { files } = this.#options;
     const fresh = new Segment('', segment.baseOffset);
     await files.use(segment.logPath, file =>
@@ -152,9 +166,17 @@ export class IndexCache {
     );
     fresh.noteSealed();
     const indexes = fresh.indexes!;
+    if (segment.isReplaced) return indexes;
     await saveIndexFile(this.#options, segment.offsetIndexPath, indexes.offsets);
     await saveIndexFile(this.#options, segment.timeIndexPath, indexes.times);
     return indexes;
+  }
+
+  /** When this returns nothing is written to the index files of the segment any more. */
+  async retire(segment: Segment): Promise<void> {
+    segment.isReplaced = true;
+    this.forget(segment);
+    await this.#rebuilding.get(segment)?.catch(() => undefined);
   }
 
   forget(segment: Segment): void {

@@ -15,7 +15,8 @@ import { type FoundDamage, scanOverDamage } from './log-scan.ts';
 import { EPOCH_CHECKPOINT, epochLimit, judgeTail, knownEpochs, noteEpoch, whereOf } from './recovery.ts';
 import { Segment } from './segment.ts';
 import { type CheckedCounts, SegmentCheck } from './segment-check.ts';
-import { parseSegmentFileName, segmentFileName } from './segment-name.ts';
+import { withReplacement } from './segment-replacement.ts';
+import { isNewFileName, parseSegmentFileName, segmentFileName } from './segment-name.ts';
 import { isTemporaryName, readSmallFile } from './small-file.ts';
 
 export interface LogCheckRequest {
@@ -61,16 +62,20 @@ class LogCheck {
   }
 
   async #segments(): Promise<Segment[]> {
-    const { disk, directory, found } = this.#request;
-    const segments: Segment[] = [];
+    const { disk, directory, found, marks } = this.#request;
+    const listed: Segment[] = [];
     const indexes: { readonly file: string; readonly baseOffset: Offset }[] = [];
-    for (const { name } of await disk.list(directory)) {
+    const entries = await disk.list(directory);
+    for (const { name } of entries) {
       const file = path.join(directory, name);
       const parsed = parseSegmentFileName(name);
-      if (parsed?.kind === 'log') segments.push(new Segment(directory, parsed.baseOffset));
+      if (parsed?.kind === 'log') listed.push(new Segment(directory, parsed.baseOffset));
       else if (parsed !== null) indexes.push({ file, baseOffset: parsed.baseOffset });
-      else if (isTemporaryName(name)) found(note(file, 'a crash left a file that was being written; it is not used'));
+      else if (isTemporaryName(name) || (isNewFileName(name) && marks.replacement() === null))
+        found(note(file, 'a crash left a file that was being written; it is not used'));
     }
+    const names = new Set(entries.map(({ name }) => name));
+    const segments = withReplacement(marks, { directory, names }, listed);
     segments.sort((left, right) => left.baseOffset - right.baseOffset);
     const last = segments.at(-1);
     for (const segment of segments) {
@@ -250,7 +255,9 @@ class LogCheck {
 
   /** A sealed segment as it was on the day it was sealed. */
   #againstMark(segment: Segment, check: SegmentCheck): void {
-    const mark = this.#request.marks.sealed(segment.baseOffset);
+    const { marks } = this.#request;
+    const decided = marks.replacement();
+    const mark = decided?.baseOffset === segment.baseOffset ? decided : marks.sealed(segment.baseOffset);
     // Without a mark (the crash came first, or records were given up) the next start looks at every batch, as this did.
     if (mark === null || check.damage.length > 0) return;
     const differences: string[] = [];

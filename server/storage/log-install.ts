@@ -78,6 +78,8 @@ export const finishInstall = async (request: InstallRequest): Promise<void> => {
   if (!install.isSwapped) {
     await swapFolders(request, install.base);
     marks.removeAllSealed();
+    marks.setReplacement(null);
+    marks.setCleanings([]);
     marks.setFault(null);
     marks.setLogStart(install.base.offset, install.base);
     marks.setSyncPoint(

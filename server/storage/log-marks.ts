@@ -7,11 +7,14 @@
 //   install/KEY       a snapshot's base: the empty log beside the old one takes its place (log-install.ts)
 //   born/KEY          its folder is being made for the first time
 //   clean/KEY         it was closed with everything synced; gone before the first write that may not be
+//   replace/KEY       what takes the place of some of its sealed segments (segment-replacement.ts)
+//   cleaned/KEY       how far it was cleaned, and when (compaction/cleanings.ts)
 //   fault/KEY         it lost something that the files cannot tell any more, and what it had acknowledged
 
 import { isOffset, type LeaderEpoch, leaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
 import { type EpochStart, ORIGIN, type Position } from '../base/position.ts';
 import { StartRefusal } from '../base/start-refusal.ts';
+import type { Cleaning } from './compaction/cleanings.ts';
 import type { NodeStore, StoreValue } from './node-store.ts';
 import type { Segment } from './segment.ts';
 
@@ -90,7 +93,7 @@ export const refuseMark = (field: string): StartRefusal =>
     `the store of the data directory (store-0, store-1) holds an entry with a wrong "${field}". Use the release of Sluice that wrote it, or restore both files from a backup.`,
   );
 
-const KINDS = ['sync', 'start', 'install', 'born', 'clean', 'fault'] as const;
+const KINDS = ['sync', 'start', 'install', 'born', 'clean', 'replace', 'cleaned', 'fault'] as const;
 
 const numberAt = (value: StoreValue, field: string): number => {
   const found = value[field];
@@ -123,6 +126,17 @@ const startsIn = (value: unknown): readonly EpochStart[] => {
     return { epoch: epochAt(start, 'epoch'), startOffset: offsetAt(start, 'startOffset') };
   });
 };
+
+const sealedIn = (value: StoreValue, baseOffset: Offset): SealedMark => ({
+  baseOffset,
+  endOffset: offsetAt(value, 'endOffset'),
+  // Earlier builds knew one epoch.
+  lastEpoch: value['lastEpoch'] === undefined ? 0 : epochAt(value, 'lastEpoch'),
+  byteLength: offsetAt(value, 'byteLength'),
+  crc: numberAt(value, 'crc'),
+  latestTimestamp: numberAt(value, 'latestTimestamp'),
+  latestOffset: numberAt(value, 'latestOffset'),
+});
 
 /** The marks as they stand in a store or in an image of one. */
 export class MarksView {
@@ -192,17 +206,23 @@ export class MarksView {
 
   sealed(baseOffset: Offset): SealedMark | null {
     const value = this.#values.get(`sealed/${this.#key}/${baseOffset}`);
-    if (value === null) return null;
-    return {
-      baseOffset,
-      endOffset: offsetAt(value, 'endOffset'),
-      // Earlier builds knew one epoch.
-      lastEpoch: value['lastEpoch'] === undefined ? 0 : epochAt(value, 'lastEpoch'),
-      byteLength: offsetAt(value, 'byteLength'),
-      crc: numberAt(value, 'crc'),
-      latestTimestamp: numberAt(value, 'latestTimestamp'),
-      latestOffset: numberAt(value, 'latestOffset'),
-    };
+    return value === null ? null : sealedIn(value, baseOffset);
+  }
+
+  /** Decided, and perhaps not carried out. */
+  replacement(): SealedMark | null {
+    const value = this.#values.get(`replace/${this.#key}`);
+    return value === null ? null : sealedIn(value, offsetAt(value, 'baseOffset'));
+  }
+
+  cleanings(): readonly Cleaning[] {
+    const listed = this.#values.get(`cleaned/${this.#key}`)?.['cleanings'] ?? [];
+    if (!Array.isArray(listed)) throw refuseMark('cleanings');
+    return listed.map((each: unknown) => {
+      if (typeof each !== 'object' || each === null) throw refuseMark('cleanings');
+      const cleaning = each as StoreValue;
+      return { to: offsetAt(cleaning, 'to'), atMs: numberAt(cleaning, 'atMs') };
+    });
   }
 }
 
@@ -255,6 +275,23 @@ export class LogMarks extends MarksView {
   setSealed(mark: SealedMark): void {
     const { baseOffset, ...rest } = mark;
     this.#store.set(`sealed/${this.#key}/${baseOffset}`, rest);
+  }
+
+  setReplacement(replacement: SealedMark | null): void {
+    if (replacement === null) this.#store.delete(`replace/${this.#key}`);
+    else this.#store.set(`replace/${this.#key}`, { ...replacement });
+  }
+
+  setCleanings(cleanings: readonly Cleaning[]): void {
+    if (cleanings.length === 0) this.#store.delete(`cleaned/${this.#key}`);
+    else this.#store.set(`cleaned/${this.#key}`, { cleanings });
+  }
+
+  /** Bases of the segments that have a mark, rising. */
+  sealedBases(): readonly Offset[] {
+    const prefix = `sealed/${this.#key}/`;
+    const bases = this.#store.keys(prefix).map(key => offset(Number(key.slice(prefix.length))));
+    return bases.sort((left, right) => left - right);
   }
 
   removeSealed(baseOffset: Offset): void {

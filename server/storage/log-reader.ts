@@ -9,8 +9,10 @@
 
 import { leaderEpoch, type Offset, offset } from '@sluice/protocol/ids';
 import {
+  gapFrom,
   inspectBatch,
   isEpochStart,
+  isGap,
   readBaseOffset,
   readLastOffset,
   readLeaderEpoch,
@@ -72,6 +74,7 @@ export interface LogView {
   /** Behind the last batch, written or not. */
   end(): Position;
   generation(): number;
+  replacements(): number;
   indexInterval(): number;
 }
 
@@ -125,6 +128,13 @@ const missingStart = (after: Position, batches: readonly Uint8Array[]): Position
     epoch = next;
   }
   return null;
+};
+
+/** Where batches are gone the position may lie within what keeps their offsets: another replica has what was there. */
+const fromPosition = (position: Position, batches: readonly Uint8Array[]): readonly Uint8Array[] => {
+  const [first, ...rest] = batches;
+  if (first === undefined || readBaseOffset(first, 0) >= position.offset || !isGap(first, 0)) return batches;
+  return [gapFrom(first, position.offset), ...rest];
 };
 
 interface ScanStart {
@@ -183,21 +193,33 @@ export class LogReader {
     );
     if (outcome.kind !== 'batches') return outcome;
     const gap = missingStart(position, outcome.batches);
-    if (gap === null) return outcome;
+    if (gap === null) return { kind: 'batches', batches: fromPosition(position, outcome.batches) };
     const reason = `the start of epoch ${gap.epoch} is missing`;
     const { offset: at } = gap;
     return { kind: 'damaged', range: { from: at, to: at, file: '', position: 0, toPosition: null, reason } };
   }
 
+  /** Once more where a segment was replaced meanwhile: what was found may be of one file by the indexes of another. */
   async #readFromDisk(wanted: Wanted, isBelow: () => boolean): Promise<ReadOutcome> {
+    for (;;) {
+      const replacements = this.#view.replacements();
+      const outcome = await this.#tryReadFromDisk(wanted, isBelow);
+      if (outcome.kind === 'batches' && outcome.batches.length > 0) return outcome;
+      if (replacements === this.#view.replacements()) return outcome;
+    }
+  }
+
+  async #tryReadFromDisk(wanted: Wanted, isBelow: () => boolean): Promise<ReadOutcome> {
     const generation = this.#view.generation();
+    const replacements = this.#view.replacements();
     try {
       return await this.#readFromSegments(wanted);
     } catch (fault) {
       if (!(fault instanceof DiskFault)) throw fault;
       // Retention may have removed the segment while it was being read, or a snapshot the whole log.
       if (isBelow()) return { kind: 'below-start' };
-      if (generation !== this.#view.generation()) return { kind: 'batches', batches: [] };
+      const isChanged = generation !== this.#view.generation() || replacements !== this.#view.replacements();
+      if (isChanged) return { kind: 'batches', batches: [] };
       this.#context.logger.error({ directory: this.#view.directory, fault: fault.message }, 'a read failed');
       return { kind: 'failed', fault };
     }
@@ -279,7 +301,7 @@ export class LogReader {
             ({ entry, position, expected } = this.#scanStart(segment, offsets, { entry: entry - 1, from }));
             continue;
           }
-          const range = await this.#noteDamage(segment, file, {
+          const range = await this.noteDamage(segment, file, {
             from: taken.next,
             position: position + taken.consumed,
             reason: taken.reason ?? 'the file is shorter than what was written',
@@ -302,7 +324,7 @@ export class LogReader {
       }
       const reason = `the batches end at offset ${expected.baseOffset} where the segment should reach ${endOffset}`;
       if (this.#isDropped(segment)) return { kind: 'below-start' };
-      const range = await this.#noteDamage(segment, file, { from: expected.baseOffset, position, reason });
+      const range = await this.noteDamage(segment, file, { from: expected.baseOffset, position, reason });
       return range === null ? { kind: 'batches', batches: [] } : { kind: 'damaged', range };
     });
   }
@@ -368,7 +390,8 @@ export class LogReader {
     return comparePositions(segment.end, this.#view.epochs.base) <= 0;
   }
 
-  async #noteDamage(
+  /** Null where it is none: the log changed meanwhile. */
+  async noteDamage(
     segment: Segment,
     file: DiskFile,
     found: { readonly from: number; readonly position: number; readonly reason: string },
@@ -405,6 +428,18 @@ export class LogReader {
 
   /** The first record at or after the time, below `endMax`; null where there is none. */
   async findTimestamp(timestampMs: number, endMax: Offset): Promise<FoundTimestamp | null> {
+    for (;;) {
+      const replacements = this.#view.replacements();
+      try {
+        const found = await this.#tryFindTimestamp(timestampMs, endMax);
+        if (replacements === this.#view.replacements()) return found;
+      } catch (fault) {
+        if (!(fault instanceof DiskFault) || replacements === this.#view.replacements()) throw fault;
+      }
+    }
+  }
+
+  async #tryFindTimestamp(timestampMs: number, endMax: Offset): Promise<FoundTimestamp | null> {
     for (const segment of this.#view.segments.slice()) {
       if (segment.endOffset <= this.#view.startOffset() || segment.latest.timestamp < timestampMs) continue;
       if (segment.baseOffset >= endMax) break;

@@ -13,8 +13,10 @@
 import { type Offset, offset } from '@sluice/protocol/ids';
 import {
   BATCH_HEADER_BYTES,
+  gapUpTo,
   inspectBatch,
   isEpochStart,
+  isGap,
   readBaseOffset,
   readLastOffset,
   readLeaderEpoch,
@@ -331,16 +333,16 @@ class Attempt {
   }
 
   async #take(
-    batch: Uint8Array,
+    given: Uint8Array,
     { upTo, isTail }: { readonly upTo: Position; readonly isTail: boolean },
   ): Promise<void> {
     const { epochs, settings } = this.#log;
-    const inspection = inspectBatch(batch, 0, { bytesMax: STORED_BATCH_BYTES_MAX, verifyCrc: true });
-    const isInPlace =
-      inspection.ok &&
-      inspection.byteLength === batch.length &&
-      readBaseOffset(batch, 0) === this.#at.offset &&
-      epochs.admits(batch, 0);
+    const inspection = inspectBatch(given, 0, { bytesMax: STORED_BATCH_BYTES_MAX, verifyCrc: true });
+    const isWhole = inspection.ok && inspection.byteLength === given.length;
+    // Where the other replica was cleaned, more of the log than what is fetched may be one gap.
+    const isBeyond = isWhole && isGap(given, 0) && readLastOffset(given, 0) >= upTo.offset;
+    const batch = isBeyond && readBaseOffset(given, 0) < upTo.offset ? gapUpTo(given, upTo.offset - 1) : given;
+    const isInPlace = isWhole && readBaseOffset(batch, 0) === this.#at.offset && epochs.admits(batch, 0);
     if (!isInPlace || comparePositions(positionOf(batch), upTo) > 0) {
       throw new Refused(`another replica has something else behind ${textOf(this.#at)}`);
     }

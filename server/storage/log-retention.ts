@@ -39,10 +39,13 @@ export class LogRetention {
     for (const [index, segment] of this.#log.segments.entries()) {
       const next = this.#log.segments[index + 1];
       if (next === undefined || next.baseOffset > limit || !segment.exists || !next.exists) break;
-      const isOld = segment.latest.lastOffset >= 0 && nowMs - segment.latest.timestamp > retentionMs;
+      const hasRecords = segment.latest.lastOffset >= 0;
+      const isOld = hasRecords && nowMs - segment.latest.timestamp > retentionMs;
       const isTooMuch = total - segment.byteLength >= retentionBytes;
-      if (!isOld && !isTooMuch) break;
+      if (!isOld && !isTooMuch && hasRecords) break;
       total -= segment.byteLength;
+      // Without records, which compaction leaves, it is of no age: it goes with what stands behind it.
+      if (!isOld && !isTooMuch) continue;
       start = next.baseOffset;
     }
     return start;

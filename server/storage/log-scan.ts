@@ -37,6 +37,8 @@ export interface ScanFrom {
   readonly epochs: EpochMap | null;
   /** No batch reaches beyond it. Absent: where it ends is what is being found out. */
   readonly endOffset?: number;
+  /** How much is read at once, where nothing else is said of a batch. */
+  readonly chunkBytes?: number;
   /** Behind the sync point the log itself tells of its epochs: their starts are taken into the map on the way. */
   readonly grows?: boolean;
 }
@@ -53,8 +55,8 @@ export interface ScanEnd {
 export type OnBatch = (buffer: Uint8Array, at: number, batchBytes: number) => void;
 
 export interface Scan {
-  /** A run of good batches as it lies in the file, once each. */
-  readonly onChunk?: (bytes: Uint8Array, position: number) => Promise<void>;
+  /** A run of good batches as it lies in the file, once each. 'end': that was enough. */
+  readonly onChunk?: (bytes: Uint8Array, position: number) => Promise<void | 'end'>;
   readonly onBatch: OnBatch;
 }
 
@@ -100,7 +102,8 @@ const judge = (
 export const scanBatches = async (file: DiskFile, from: ScanFrom, scan: Scan): Promise<ScanEnd> => {
   let { position, baseOffset: endOffset } = from;
   const { epochs, grows = false, endOffset: endMax = Number.MAX_SAFE_INTEGER } = from;
-  let chunkBytes = CHUNK_BYTES;
+  let usualBytes = from.chunkBytes ?? CHUNK_BYTES;
+  let chunkBytes = usualBytes;
   /** Where something was found to be wrong, and is looked at again. */
   let doubted = -1;
   while (position < from.endPosition) {
@@ -109,7 +112,7 @@ export const scanBatches = async (file: DiskFile, from: ScanFrom, scan: Scan): P
     const chunk = buffer.subarray(0, filled);
     let at = 0;
     let fault: string | null = null;
-    chunkBytes = CHUNK_BYTES;
+    chunkBytes = usualBytes;
     while (at < chunk.length) {
       const verdict = judge(chunk, at, { baseOffset: endOffset, epochs, grows, endOffset: endMax });
       if ('fault' in verdict) {
@@ -120,7 +123,9 @@ export const scanBatches = async (file: DiskFile, from: ScanFrom, scan: Scan): P
         if (position + at + verdict.needed > from.endPosition || filled < buffer.length) {
           fault = `a batch of ${verdict.needed} bytes reaches beyond the end of the file`;
         } else {
-          chunkBytes = Math.max(CHUNK_BYTES, verdict.needed);
+          // Those behind it are often as large.
+          usualBytes = Math.max(usualBytes, verdict.needed);
+          chunkBytes = usualBytes;
         }
         break;
       }
@@ -128,8 +133,9 @@ export const scanBatches = async (file: DiskFile, from: ScanFrom, scan: Scan): P
       endOffset = readLastOffset(chunk, at) + 1;
       at += verdict.bytes;
     }
-    if (at > 0 && scan.onChunk !== undefined) await scan.onChunk(chunk.subarray(0, at), position);
+    const said = at > 0 ? await scan.onChunk?.(chunk.subarray(0, at), position) : undefined;
     position += at;
+    if (said === 'end') return { position, endOffset, fault: null };
     if (fault !== null) {
       if (doubted === position) return { position, endOffset, fault };
       doubted = position;

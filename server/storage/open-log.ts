@@ -59,6 +59,8 @@ export class OpenLog {
   fault: DiskFault | null = null;
   /** Raised by each cut and install. */
   generation: number;
+  /** Raised when a segment takes the place of others, and again when its files have taken their names (segment-replacement.ts). */
+  replacements = 0;
   startOffset: Offset;
   endOffset: Offset;
   durable: Position;
@@ -111,6 +113,7 @@ export class OpenLog {
       durableOffset: () => this.durable.offset,
       end: () => this.end,
       generation: () => this.generation,
+      replacements: () => this.replacements,
       indexInterval: () => this.settings.indexIntervalBytes,
     };
   }

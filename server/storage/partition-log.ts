@@ -27,6 +27,13 @@ import {
 } from '../base/position.ts';
 import type { ReplicaCondition } from '../base/replica-condition.ts';
 import type { DiskFault } from '../io/disk.ts';
+import {
+  type CleaningOutcome,
+  type CleaningRequest,
+  type Dirtiness,
+  type DirtyShare,
+  LogCompaction,
+} from './compaction/log-compaction.ts';
 import type { DamagedRange } from './damage.ts';
 import { type AppendOutcome, LogAppends } from './log-appends.ts';
 import type { LogContext } from './log-context.ts';
@@ -37,7 +44,7 @@ import { LogMarks } from './log-marks.ts';
 import { type FollowOutcome, type FoundTimestamp, LogReader, type ReadLimits, type ReadOutcome } from './log-reader.ts';
 import { LogRepair, type RepairOutcome, type RepairSource } from './log-repair.ts';
 import { LogRetention } from './log-retention.ts';
-import type { LogSettings } from './log-settings.ts';
+import type { CompactionSettings, LogSettings } from './log-settings.ts';
 import { SyncFailure } from './log-sync.ts';
 import { LogSyncPoints } from './log-sync-points.ts';
 import { LogWriter } from './log-writer.ts';
@@ -45,6 +52,7 @@ import { type LogListener, type LogState, OpenLog } from './open-log.ts';
 import { checkpointCrc, type RecoveredLog, recoverLog } from './recovery.ts';
 import type { ProducerSource, ProducerState } from './producer-state.ts';
 import type { Segment } from './segment.ts';
+import { finishReplacement } from './segment-replacement.ts';
 import { forgetSegmentFiles, writeIndexes } from './segment-files.ts';
 
 export interface OpenLogRequest {
@@ -80,6 +88,7 @@ export class PartitionLog {
   readonly #repair: LogRepair;
   readonly #reader: LogReader;
   #arrivedProducers: Uint8Array | null = null;
+  readonly #compaction: LogCompaction;
   /** What recovery says of the replica, but for what is found later. */
   readonly #found: FoundAtOpen;
 
@@ -94,6 +103,8 @@ export class PartitionLog {
     this.#retention = new LogRetention(log, { syncPoints: this.#syncPoints, writer: this.#writer });
     this.#repair = new LogRepair(log, this.#writer.pump);
     this.#reader = new LogReader(log.context, log.view());
+    const parts = { log, pump: this.#writer.pump, failures: this.#failures };
+    this.#compaction = new LogCompaction(parts, this.#reader);
   }
 
   /** Reads the folder, judges it by the recovery table and makes its end durable. */
@@ -102,6 +113,7 @@ export class PartitionLog {
     const { isNew = false, isInstalled = false } = request.found ?? {};
     const marks = new LogMarks(context.store, key);
     if (!isInstalled) await finishInstall({ context, directory, key, marks });
+    if (!isNew) await finishReplacement(context, directory, marks);
     const point = marks.syncPoint();
     const fault = marks.fault();
     const { indexIntervalBytes: indexInterval } = settings;
@@ -395,10 +407,38 @@ export class PartitionLog {
     return this.#retention.advanceStart(start);
   }
 
+  // ------------------------------------------------------------------------------------------------------ compaction
+
+  /** Null: records go by age and size alone. */
+  get compactionSettings(): CompactionSettings | null {
+    return this.#log.settings.compaction;
+  }
+
+  /** Below it of each key only the newest record is left. */
+  get cleanTo(): Offset {
+    return this.#compaction.cleanTo;
+  }
+
+  /** How much there is to be cleaned below `limit`. */
+  dirtyShare(limit: Offset): DirtyShare {
+    return this.#compaction.dirtyShare(limit);
+  }
+
+  /** The same, and whether it is time. */
+  dirtiness(limit: Offset): Promise<Dirtiness> {
+    return this.#compaction.dirtiness(limit);
+  }
+
+  /** Leaves of each key the newest record, in sealed segments below the limit. Beside everything else; one at a time. */
+  clean(request: CleaningRequest): Promise<CleaningOutcome> {
+    return this.#compaction.clean(request);
+  }
+
   // ------------------------------------------------------------------------------------------------------------- end
 
   /** Writes and syncs what is queued, brings the index files up to date and leaves a sync point at the end. */
   async close(): Promise<void> {
+    await this.#compaction.stop();
     if (this.#log.state === 'open') await this.flush();
     const wasOpen = this.#log.state === 'open';
     this.#log.state = 'closed';
@@ -435,6 +475,7 @@ export class PartitionLog {
   async abandon(): Promise<void> {
     this.#log.state = 'closed';
     this.#cut.forgetBehind(this.#log.durable);
+    await this.#compaction.stop();
     await this.#writer.pump.exclusively(async () => {
       this.#log.marks.removeAll();
       await this.#release();

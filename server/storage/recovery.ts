@@ -41,7 +41,7 @@ import {
 } from './log-scan.ts';
 import type { FoundProducers } from './producer-state.ts';
 import { NO_TIME, Segment } from './segment.ts';
-import { parseSegmentFileName, parseSnapshotFileName } from './segment-name.ts';
+import { isNewFileName, parseSegmentFileName, parseSnapshotFileName } from './segment-name.ts';
 import { removeSegmentFiles } from './segment-files.ts';
 import type { SparseIndex } from './sparse-index.ts';
 import { isTemporaryName, readSmallFile, replaceSmallFile } from './small-file.ts';
@@ -247,7 +247,7 @@ class Recovery {
       const snapshot = parseSnapshotFileName(name);
       if (snapshot !== null) this.#snapshots.push(snapshot);
       // Of a file that a crash kept from getting its name.
-      if (isTemporaryName(name)) await this.#context.disk.removeFile(path.join(directory, name));
+      if (isTemporaryName(name) || isNewFileName(name)) await this.#context.disk.removeFile(path.join(directory, name));
       if (parsed === null) continue;
       if (parsed.kind === 'log') segments.set(parsed.baseOffset, new Segment(directory, parsed.baseOffset));
       else indexes.push({ name, baseOffset: parsed.baseOffset });

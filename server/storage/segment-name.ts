@@ -25,6 +25,13 @@ export const parseSnapshotFileName = (name: string): Offset | null => {
   return isOffset(at) ? at : null;
 };
 
+/** Behind the name of a file that is to take the place of the one of that name (segment-replacement.ts). */
+export const NEW_SUFFIX = '.new';
+
+/** Of a segment that has not taken its place. */
+export const isNewFileName = (name: string): boolean =>
+  name.endsWith(NEW_SUFFIX) && parseSegmentFileName(name.slice(0, -NEW_SUFFIX.length)) !== null;
+
 export const partitionDirectoryName = (topic: string, partition: number): string => `${topic}-${partition}`;
 
 /** Null for a folder that is no partition's. */

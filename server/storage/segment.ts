@@ -35,9 +35,9 @@ export interface SegmentIndexes {
 export class Segment {
   readonly directory: string;
   readonly baseOffset: Offset;
-  readonly logPath: string;
-  readonly offsetIndexPath: string;
-  readonly timeIndexPath: string;
+  logPath: string;
+  offsetIndexPath: string;
+  timeIndexPath: string;
   /** Appended, the queue included. */
   byteLength = 0;
   /** On disk. */
@@ -55,16 +55,26 @@ export class Segment {
   crc = 0;
   /** False until the file was created and its name is durable. */
   exists = false;
+  /** Another one took its place: its names may be those of other files by now. */
+  isReplaced = false;
   /** Null for a sealed segment whose indexes are not loaded (index-cache.ts holds those that are). */
   indexes: SegmentIndexes | null = { offsets: new OffsetIndex(), times: new TimeIndex() };
 
-  constructor(directory: string, baseOffset: Offset) {
+  /** `suffix`: behind the names of files that are to take the place of others (segment-replacement.ts). */
+  constructor(directory: string, baseOffset: Offset, suffix = '') {
     this.directory = directory;
     this.baseOffset = baseOffset;
     this.endOffset = baseOffset;
-    this.logPath = path.join(directory, segmentFileName(baseOffset, 'log'));
-    this.offsetIndexPath = path.join(directory, segmentFileName(baseOffset, 'index'));
-    this.timeIndexPath = path.join(directory, segmentFileName(baseOffset, 'timeindex'));
+    this.logPath = path.join(directory, segmentFileName(baseOffset, 'log')) + suffix;
+    this.offsetIndexPath = path.join(directory, segmentFileName(baseOffset, 'index')) + suffix;
+    this.timeIndexPath = path.join(directory, segmentFileName(baseOffset, 'timeindex')) + suffix;
+  }
+
+  /** Its files have the names of this one's from here on. */
+  takeNamesOf(other: Pick<Segment, 'logPath' | 'offsetIndexPath' | 'timeIndexPath'>): void {
+    this.logPath = other.logPath;
+    this.offsetIndexPath = other.offsetIndexPath;
+    this.timeIndexPath = other.timeIndexPath;
   }
 
   /** Without an offset. Epoch starts may stand in it all the same. */

@@ -185,6 +185,16 @@ export class LogTail {
     }
   }
 
+  /** Drops what lies below the offset, which stands in the files in another form by now. */
+  dropBelow(offset: Offset): void {
+    while (this.#batches.length > 0) {
+      const first = this.#batches.at(0);
+      if (readLastOffset(first.batch, 0) >= offset) return;
+      this.#batches.shift();
+      this.#cache.release(first);
+    }
+  }
+
   clear(): void {
     while (this.#batches.length > 0) this.#cache.release(this.#batches.shift());
   }

@@ -41,7 +41,12 @@ test('every question goes to the leader and back', async () => {
   const standings = { topicId: TOPIC_ID, partitions: [0] };
   expect(await world.drive(remote.standings(standings))).toEqual({
     ok: true,
-    value: [{ partition: 0, leaderEpoch: 1, isr: [2], earliestOffset: 0, highWatermark: 5, logEndOffset: 5 }],
+    value: [
+      {
+        ...{ partition: 0, leaderEpoch: 1, isr: [2] },
+        ...{ earliestOffset: 0, highWatermark: 5, logEndOffset: 5, heldByAll: 5 },
+      },
+    ],
   });
   const deleted = await world.drive(remote.deleteRecords({ ...place, beforeOffset: offset(3) }));
   expect(deleted).toEqual({ ok: true, value: { earliestOffset: 3 } });

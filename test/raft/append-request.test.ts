@@ -59,6 +59,25 @@ describe('matching', () => {
   });
 });
 
+describe('a gap that holds nothing', () => {
+  const gap = (epoch: number, base: number, end: number): Batch => ({ ...data(epoch, base, end), kind: 'gap' });
+
+  test('is taken from where the log ends, which may be within it', () => {
+    const batches = [gap(1, 5, 30), data(1, 30, 32)];
+    const judged = judge(log([[1, 0]], 20), { prev: at(1, 5), batches });
+    expect(judged).toEqual({ kind: 'matched', cutTo: null, batches: [gap(1, 20, 30), batches[1]], matched: at(1, 32) });
+  });
+
+  test('that the log has in another form is skipped', () => {
+    const judged = judge(log([[1, 0]], 40), { prev: at(1, 5), batches: [gap(1, 5, 30)] });
+    expect(judged).toEqual({ kind: 'matched', cutTo: null, batches: [], matched: at(1, 30) });
+  });
+
+  test('is the only batch that the end of a log may lie in', () => {
+    expect(() => judge(log([[1, 0]], 20), { prev: at(1, 5), batches: [data(1, 5, 30)] })).toThrow(AssertionFailure);
+  });
+});
+
 describe('cutting', () => {
   test('a repeat cuts nothing, however far the log goes on', () => {
     const shape = log(

@@ -33,6 +33,7 @@ export const settingsFor = (changes: Partial<LogSettings> = {}): LogSettings => 
   retentionMs: Number.POSITIVE_INFINITY,
   retentionBytes: Number.POSITIVE_INFINITY,
   retentionDeletes: true,
+  compaction: null,
   flushMode: 'sync',
   flushMs: 1_000,
   flushMessages: 10_000,
