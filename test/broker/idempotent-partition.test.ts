@@ -189,3 +189,39 @@ test('who repeats what a deposed leader could not commit is told what became of 
     baseOffset: 1,
   });
 });
+
+test('a replica for which the log does not reach back is told of the producers whose records are gone, and of those whose are not', async () => {
+  const world = await BrokerWorld.of('behind', ...three);
+  const leader = await world.replicate({ voters: three, log: { segmentBytes: 300 } });
+  await world.until(() => leader.inSyncNodes.length === 3);
+  const behind = three.find(id => id !== nodeOf(world, leader))!;
+  const rest = three.filter(id => id !== behind);
+  world.network.partition([behind], rest);
+  expect(await outcome(world, produce(leader, signed({ sequence: 0, id: 1, epoch: 3 })))).toBe('0+1');
+  for (let sequence = 0; sequence < 8; sequence++) {
+    expect(await outcome(world, produce(leader, signed({ sequence })))).toBe(`${sequence + 1}+1`);
+  }
+  expect(await world.drive(leader.deleteRecords(offset(6)))).toMatchObject({ ok: true });
+  expect(leader.log.shape.base.offset).toBeGreaterThan(1);
+  world.network.heal();
+  const follower = world.node(behind).partition();
+  await world.until(() => follower.highWatermark === 9 && follower.log.endOffset === 9);
+  expect(follower.log.shape.base.offset).toBe(leader.log.shape.base.offset);
+  const tableOf = (partition: Partition): unknown =>
+    Object.fromEntries(
+      partition.log.producers.table
+        .all()
+        .map(({ producerId, batches }) => [
+          producerId,
+          batches.map(({ epoch, baseOffset }) => `${epoch}/${baseOffset}`),
+        ]),
+    );
+  expect(tableOf(follower)).toEqual(tableOf(leader));
+  await world.until(() => leader.inSyncNodes.length === 3);
+  expect(leader.transferTo(world.node(behind).nodeId)).toBe(true);
+  await world.until(() => follower.isServing);
+  expect(await outcome(world, produce(follower, signed({ sequence: 7 })))).toBe('8+1');
+  expect(await outcome(world, produce(follower, signed({ sequence: 0, id: 1, epoch: 2 })))).toBe('PRODUCER_FENCED 3');
+  expect(await outcome(world, produce(follower, signed({ sequence: 0, id: 1, epoch: 3 })))).toBe('0+1');
+  expect(await outcome(world, produce(follower, signed({ sequence: 8 })))).toBe('9+1');
+});

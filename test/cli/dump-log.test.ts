@@ -87,7 +87,7 @@ describe('a sound segment', () => {
       /^baseOffset: 0 .* partitionLeaderEpoch: 1 isTransactional: false isControl: true .* position: 0 .* isvalid: true$/,
     );
     expect(data[1]).toMatch(
-      /^baseOffset: 3 lastOffset: 5 count: 3 baseSequence: -1 lastSequence: -1 producerId: -1 producerEpoch: -1 partitionLeaderEpoch: \d+ isTransactional: false isControl: false deleteHorizonMs: OptionalLong\.empty position: \d+ CreateTime: 1001 size: \d+ magic: 2 compresscodec: gzip crc: \d+ isvalid: true$/,
+      /^baseOffset: 3 lastOffset: 5 count: 3 baseSequence: 0 lastSequence: 2 producerId: \d+ producerEpoch: 0 partitionLeaderEpoch: \d+ isTransactional: false isControl: false deleteHorizonMs: OptionalLong\.empty position: \d+ CreateTime: 1001 size: \d+ magic: 2 compresscodec: gzip crc: \d+ isvalid: true$/,
     );
   });
 
@@ -96,7 +96,7 @@ describe('a sound segment', () => {
     const records = text.split('\n').filter(line => line.startsWith('| '));
     expect(records).toHaveLength(BATCHES * 3);
     expect(records[4]).toBe(
-      '| offset: 4 CreateTime: 1001 keySize: 2 valueSize: 4 sequence: -1 headerKeys: [h] key: k2 payload: v1 2',
+      '| offset: 4 CreateTime: 1001 keySize: 2 valueSize: 4 sequence: 1 headerKeys: [h] key: k2 payload: v1 2',
     );
   });
 });
