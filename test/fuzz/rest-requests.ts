@@ -399,9 +399,9 @@ export const exampleRequests = (): readonly FuzzRequest[] => {
   const known = Object.keys(recipes).flatMap(id => byId.get(id) ?? []);
   // What has no recipe throws.
   for (const { id } of operations) recipeOf(id);
-  const first = ['createTopic', 'joinGroup', 'setGroupOffsets'];
-  const last = ['deleteTopic', 'leaveGroup', 'deleteGroup'];
-  const order = (id: string): number => (first.includes(id) ? 0 : last.includes(id) ? 2 : 1);
+  const first = new Set(['createTopic', 'joinGroup', 'setGroupOffsets']);
+  const last = new Set(['deleteTopic', 'leaveGroup', 'deleteGroup']);
+  const order = (id: string): number => (first.has(id) ? 0 : last.has(id) ? 2 : 1);
   return known
     .toSorted((left, right) => order(left.id) - order(right.id))
     .map(({ id, method }) => {

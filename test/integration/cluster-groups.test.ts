@@ -97,7 +97,7 @@ class Member {
   async take(wanted: MemberResponse['response']['case']): Promise<void> {
     const message = await this.#stream.next();
     const told = message?.response;
-    if (told?.case !== wanted) throw new Error(`${told?.case} in place of ${wanted}: ${String(told?.value)}`);
+    if (told?.case !== wanted) throw new Error(`${told?.case} came in place of ${wanted}`);
     if (told?.case === 'joined' || told?.case === 'assigned') {
       if (told.case === 'joined') this.memberId = told.value.memberId;
       this.memberEpoch = told.value.memberEpoch;
