@@ -537,7 +537,8 @@ export class Partition implements GroupListener {
   applyRetention(): Promise<void> {
     // Of every replica, each by its own clock.
     this.log.producers.expire(this.#settings.producerSilenceMs);
-    if (!this.isServing) return Promise.resolve();
+    // What a state machine wrote is true however old it is.
+    if (!this.isServing || this.#options.hosted) return Promise.resolve();
     return this.group.advanceStart(this.log.retentionStart(this.#options.clock.wallMs(), this.#highWatermark));
   }
 

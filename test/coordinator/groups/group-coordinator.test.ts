@@ -140,6 +140,26 @@ test('a stop of all nodes forgets nothing', async () => {
   });
 });
 
+test('no setting of its topic makes a coordinator forget', async () => {
+  await play(1, async cluster => {
+    await cluster.topic('t', 2);
+    const { broker } = cluster.node(1).running;
+    value(await cluster.groups(1).commit({ group: 'g', offsets: [position(0, 5)] }));
+    const config = { 'retention.ms': '1', 'retention.bytes': '1', 'segment.bytes': '100', 'segment.ms': '1' };
+    value(await broker.alterTopic({ name: OFFSETS_TOPIC, config }));
+    for (let at = 1; at <= 20; at++) {
+      value(await cluster.groups(1).commit({ group: 'g', offsets: [position(1, at)] }));
+      await cluster.sleep(100);
+    }
+    await broker.applyRetention();
+    cluster.node(1).end('power');
+    cluster.node(1).start();
+    await cluster.when(() => cluster.isReady);
+    const kept = value(await cluster.groups(1).offsets({ group: 'g' }));
+    expect(kept.map(each => each.offset)).toEqual([5, 20]);
+  });
+});
+
 test('a coordinator that is cut off says nothing of who owns what', async () => {
   await play(3, async cluster => {
     await cluster.topic('t', 4);
