@@ -73,8 +73,10 @@ test.each(paths)('%s lists all services', async path => {
   if (response.case !== 'listServicesResponse') throw new Error('no list');
   expect(response.value.service.map(({ name }) => name)).toEqual([
     'sluice.v1.ProduceService',
+    'sluice.v1.ProducerService',
     'sluice.v1.FetchService',
     'sluice.v1.AdminService',
+    'sluice.v1.GroupService',
     'sluice.v1.MetadataService',
     'grpc.health.v1.Health',
     'grpc.reflection.v1.ServerReflection',

@@ -48,6 +48,7 @@ describe.skipIf(grpcurl === null)('with grpcurl as the client', () => {
         'sluice.v1.FetchService',
         'sluice.v1.MetadataService',
         'sluice.v1.ProduceService',
+        'sluice.v1.ProducerService',
       ]),
     );
     for (const service of services) {
