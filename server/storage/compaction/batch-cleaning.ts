@@ -33,11 +33,16 @@ import {
 import { assert } from '../../base/assert.ts';
 import type { KeyMap } from './key-map.ts';
 
+/** Awaited after so many records: a batch may hold tens of thousands. */
+export type Pace = () => Promise<void>;
+const RECORDS_A_PIECE = 512;
+
 export interface CleaningRules {
   /** Of the part of the log that is being cleaned for the first time. */
   readonly keys: KeyMap;
   /** Records without a value stay at or above it. */
   readonly tombstonesFrom: number;
+  readonly pace: Pace;
 }
 
 export type CleanedBatch =
@@ -74,13 +79,17 @@ export type NotedKeys = 'noted' | 'full' | 'unreadable';
  * Takes the keys of a batch into the map; all or none of a batch that cannot be decoded to its end, or older values would go for one that
  * nobody can read. Where the map is full the batch may be there in part, which is no harm: it comes again.
  */
-export const noteKeys = async (batch: Uint8Array, keys: KeyMap): Promise<NotedKeys> => {
+export const noteKeys = async (
+  batch: Uint8Array,
+  { keys, pace }: Omit<CleaningRules, 'tombstonesFrom'>,
+): Promise<NotedKeys> => {
   if (readRecordCount(batch, 0) === 0 || isUncleanable(batch)) return 'noted';
   const opened = await openRecords(batch);
   if ('detail' in opened) return 'unreadable';
   const { cursor } = opened;
   const found: number[] = [];
-  while (cursor.next()) {
+  for (let count = 1; cursor.next(); count++) {
+    if (count % RECORDS_A_PIECE === 0) await pace();
     if (cursor.keyStart >= 0) found.push(cursor.keyStart, cursor.keyEnd, cursor.offset);
   }
   if (cursor.fault !== null) return 'unreadable';
@@ -98,7 +107,7 @@ export const cleanBatch = async (batch: Uint8Array, rules: CleaningRules): Promi
   const opened = await openRecords(batch);
   if ('detail' in opened) return { kind: 'unreadable', detail: opened.detail };
   const { cursor } = opened;
-  const kept = keptRecords(cursor, rules);
+  const kept = await keptRecords(cursor, rules);
   if (cursor.fault !== null) return { kind: 'unreadable', detail: textOf(cursor.fault) };
   if (kept.count === count) return WHOLE;
   if (kept.count === 0) return NOTHING;
@@ -113,13 +122,17 @@ interface KeptRecords {
   readonly maxTimestamp: number;
 }
 
-const keptRecords = (cursor: RecordCursor, { keys, tombstonesFrom }: CleaningRules): KeptRecords => {
+const keptRecords = async (
+  cursor: RecordCursor,
+  { keys, tombstonesFrom, pace }: CleaningRules,
+): Promise<KeptRecords> => {
   const spans: number[] = [];
   let bytes = 0;
   let count = 0;
   let maxTimestamp = Number.NEGATIVE_INFINITY;
   let start = cursor.position;
-  while (cursor.next()) {
+  for (let passed = 1; cursor.next(); passed++) {
+    if (passed % RECORDS_A_PIECE === 0) await pace();
     const end = cursor.position;
     if (isKept(cursor, keys, tombstonesFrom)) {
       if (spans.length > 0 && spans.at(-1) === start) spans[spans.length - 1] = end;

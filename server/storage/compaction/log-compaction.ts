@@ -276,13 +276,14 @@ class CleaningPass {
     const end = segments.at(-1)!.endOffset;
     const keys = new KeyMap({ seed, bytesMax: mapBytesMax, keysMax: end - from });
     const lastBatches = new Map<number, number>();
+    const pace = (): Promise<void> => this.#pause();
     let to: number | null = null;
     const visit = async (batch: Uint8Array): Promise<boolean> => {
       const next = readLastOffset(batch, 0) + 1;
       if (next <= from) return true;
       const producer = readProducerId(batch, 0);
       if (producer !== NONE) lastBatches.set(producer, readBaseOffset(batch, 0));
-      if ((await noteKeys(batch, keys)) !== 'full') return true;
+      if ((await noteKeys(batch, { keys, pace })) !== 'full') return true;
       // A batch with more keys than fit is taken for what fits: all that is noted is true.
       to = Math.max(readBaseOffset(batch, 0), from);
       if (to === from) to = next;
@@ -297,7 +298,7 @@ class CleaningPass {
     const { deleteRetentionMs } = settings;
     const tombstonesFrom = Math.min(heldByAll, expiredBelow(marks.cleanings(), { nowMs, deleteRetentionMs }));
     return {
-      rules: { keys, tombstonesFrom },
+      rules: { keys, tombstonesFrom, pace },
       producers: { lastBatches, heardSinceMs: nowMs - settings.producerSilenceMs },
       to: offset(to ?? end),
     };

@@ -25,11 +25,12 @@ import { KeyMap } from '../../../server/storage/compaction/key-map.ts';
 import { brokenBatch } from './broken-batch.ts';
 import { type KeyedRecord, keyedBatch, recordsIn } from './keyed-log.ts';
 
+const pace = (): Promise<void> => Promise.resolve();
 const CODECS: readonly Codec[] = ['none', 'gzip', 'snappy', 'lz4', 'zstd'];
 
 const noted = async (...batches: readonly Uint8Array[]): Promise<KeyMap> => {
   const keys = new KeyMap({ seed: { low: 1, high: 2 }, bytesMax: 1_000_000, keysMax: 10_000 });
-  for (const batch of batches) expect(await noteKeys(batch, keys)).toBe('noted');
+  for (const batch of batches) expect(await noteKeys(batch, { keys, pace })).toBe('noted');
   return keys;
 };
 
@@ -49,7 +50,7 @@ describe('a batch', () => {
   test.each(CODECS)('keeps what nothing took the place of, and all that it says of itself: %s', async codec => {
     const batch = at(100, keyedBatch(records('abcabd'), codec));
     const keys = await noted(batch, at(200, keyedBatch(records('d'))));
-    const cleaned = await cleanBatch(batch, { keys, tombstonesFrom: 0 });
+    const cleaned = await cleanBatch(batch, { keys, tombstonesFrom: 0, pace });
     if (cleaned.kind !== 'rewritten') throw new Error(cleaned.kind);
     const { bytes } = cleaned;
     expect(inspectBatch(bytes, 0, { bytesMax: 10_000, verifyCrc: true })).toEqual({
@@ -69,9 +70,9 @@ describe('a batch', () => {
 
   test('of which everything stays is the same bytes, and one of which nothing stays is told', async () => {
     const batch = at(0, keyedBatch(records('ab')));
-    expect(await cleanBatch(batch, { keys: await noted(batch), tombstonesFrom: 0 })).toEqual({ kind: 'whole' });
+    expect(await cleanBatch(batch, { keys: await noted(batch), tombstonesFrom: 0, pace })).toEqual({ kind: 'whole' });
     const later = at(10, keyedBatch(records('ba')));
-    expect(await cleanBatch(batch, { keys: await noted(batch, later), tombstonesFrom: 0 })).toEqual({
+    expect(await cleanBatch(batch, { keys: await noted(batch, later), tombstonesFrom: 0, pace })).toEqual({
       kind: 'nothing',
     });
   });
@@ -79,16 +80,32 @@ describe('a batch', () => {
   test('keeps that a key is gone up to where it was told for long enough', async () => {
     const batch = at(10, keyedBatch(records('AB')));
     const keys = await noted(batch);
-    expect(await cleanBatch(batch, { keys, tombstonesFrom: 10 })).toEqual({ kind: 'whole' });
-    const cleaned = await cleanBatch(batch, { keys, tombstonesFrom: 11 });
+    expect(await cleanBatch(batch, { keys, tombstonesFrom: 10, pace })).toEqual({ kind: 'whole' });
+    const cleaned = await cleanBatch(batch, { keys, tombstonesFrom: 11, pace });
     expect(cleaned.kind === 'rewritten' && recordsIn(cleaned.bytes).map(record => record.offset)).toEqual([11]);
-    expect(await cleanBatch(batch, { keys, tombstonesFrom: 12 })).toEqual({ kind: 'nothing' });
+    expect(await cleanBatch(batch, { keys, tombstonesFrom: 12, pace })).toEqual({ kind: 'nothing' });
+  });
+
+  test('of many records is worked on in pieces, and others have their turn between two', async () => {
+    const many = Array.from({ length: 2_000 }, (_, index) => ({ key: `k${index % 900}`, value: 'v', timestamp: 1 }));
+    const batch = at(0, keyedBatch(many));
+    let pauses = 0;
+    const counted = (): Promise<void> => {
+      pauses++;
+      return Promise.resolve();
+    };
+    const keys = await noted();
+    expect(await noteKeys(batch, { keys, pace: counted })).toBe('noted');
+    expect(pauses).toBe(3);
+    const cleaned = await cleanBatch(batch, { keys, tombstonesFrom: 0, pace: counted });
+    expect(pauses).toBe(6);
+    expect(cleaned.kind === 'rewritten' && recordsIn(cleaned.bytes).length).toBe(900);
   });
 
   test('that the broker dated keeps that date', async () => {
     const batch = at(0, keyedBatch(records('aba')));
     stampAppendTime(batch, 9_000);
-    const cleaned = await cleanBatch(batch, { keys: await noted(batch), tombstonesFrom: 0 });
+    const cleaned = await cleanBatch(batch, { keys: await noted(batch), tombstonesFrom: 0, pace });
     expect(cleaned.kind === 'rewritten' && readMaxTimestamp(cleaned.bytes, 0)).toBe(9_000);
   });
 
@@ -103,16 +120,16 @@ describe('a batch', () => {
     const keys = await noted(start, transactional);
     expect(keys.size).toBe(0);
     for (const batch of [start, transactional]) {
-      expect(await cleanBatch(batch, { keys, tombstonesFrom: 1_000 })).toEqual({ kind: 'whole' });
+      expect(await cleanBatch(batch, { keys, tombstonesFrom: 1_000, pace })).toEqual({ kind: 'whole' });
     }
   });
 
   test('whose records cannot be decoded is told, and none of its keys is noted', async () => {
     const broken = at(7, brokenBatch(records('abc')));
     const keys = await noted();
-    expect(await noteKeys(broken, keys)).toBe('unreadable');
+    expect(await noteKeys(broken, { keys, pace })).toBe('unreadable');
     expect(keys.size).toBe(0);
-    expect(await cleanBatch(broken, { keys, tombstonesFrom: 0 })).toMatchObject({ kind: 'unreadable' });
+    expect(await cleanBatch(broken, { keys, tombstonesFrom: 0, pace })).toMatchObject({ kind: 'unreadable' });
   });
 
   test.each(CODECS)('without its records still names its producer: %s', codec => {
