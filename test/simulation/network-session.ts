@@ -140,11 +140,11 @@ export class SimulatedSession {
     this.#network.tellEnd(this.listener, this.dialler, () => this.endDialled());
   }
 
-  /** As a connection that is reset on its way: both ends learn of it, each in its time. */
+  /** As a connection that is reset on its way: both ends learn of it, each in its time, or lose patience where the sign is lost. */
   break(): void {
     this.#close();
-    this.#network.travel(this.listener, this.dialler, () => this.endDialled());
-    this.#network.travel(this.dialler, this.listener, () => this.endHeard());
+    this.#network.tellEnd(this.listener, this.dialler, () => this.endDialled());
+    this.#network.tellEnd(this.dialler, this.listener, () => this.endHeard());
   }
 
   #close(): void {

@@ -177,6 +177,18 @@ describe('a link', () => {
     expect(a.downs).toEqual([]);
   });
 
+  test('that is reset while nothing passes is noticed all the same', async () => {
+    const world = new SimulatedWorld('reset in a cut');
+    const [a, b] = (await mesh(world, 2)) as [TestNode, TestNode];
+    world.network.partition([a.id], [b.id]);
+    world.network.breakSessions(a.id, b.id);
+    await world.scheduler.advance(50);
+    world.network.heal();
+    await world.until(() => a.ups.length === 2);
+    send(a, b, 'again');
+    await world.until(() => b.frames.length === 1);
+  });
+
   test('that breaks loses what is under way and all behind it, never what is before', async () => {
     for (let seed = 0; seed < 20; seed++) {
       const world = new SimulatedWorld(`break ${seed}`);
