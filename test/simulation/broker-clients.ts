@@ -18,14 +18,18 @@ import type { SeededRandom } from './random.ts';
 export class KnownTopic {
   readonly name: string;
   readonly history = new LogHistory();
+  readonly replicationFactor: number;
   /** As asked for; there may be fewer. */
   partitions: number;
+  /** Whoever asked for it was told so. Until then it may be asked for once more, and come back after its end. */
+  isThere = false;
   /** Somebody asked for its end. */
   isDoomed = false;
 
-  constructor(name: string, partitions: number) {
+  constructor(name: string, shape: { readonly partitions: number; readonly replicationFactor: number }) {
     this.name = name;
-    this.partitions = partitions;
+    this.partitions = shape.partitions;
+    this.replicationFactor = shape.replicationFactor;
   }
 }
 
@@ -120,7 +124,8 @@ export class BrokerClients {
     this.answers++;
     const problem = answer.ok ? null : (answer as unknown as { readonly problem: Problem }).problem;
     this.#cluster.trace(`${node.nodeId} ${what}: ${problem === null ? 'ok' : problem.code}`);
-    if (problem !== null && WRONG.has(problem.code)) {
+    const isRot = problem?.code === 'PARTITION_DAMAGED' && this.#cluster.mayRot;
+    if (problem !== null && WRONG.has(problem.code) && !isRot) {
       this.#cluster.fail(`node ${node.nodeId}, ${what}: ${JSON.stringify(problem)}`);
     }
     return answer;
@@ -137,12 +142,14 @@ export class BrokerClients {
       'segment.bytes': String(plan.segmentBytes),
       'min.insync.replicas': replicationFactor === 1 ? '1' : random.pick(['1', '2']),
     };
-    const topic = new KnownTopic(`topic-${this.topics.length}`, partitionCount);
+    const shape = { partitions: partitionCount, replicationFactor };
+    const topic = new KnownTopic(`topic-${this.topics.length}`, shape);
     this.topics.push(topic);
     const request = { name: topic.name, partitionCount, replicationFactor, config };
     const created = await this.ask(node, `create ${topic.name}`, broker => broker.createTopic(request));
     // It may be there all the same, and then it is judged like every other one; nobody goes on to use it.
-    if (!created.ok) topic.isDoomed = true;
+    if (created.ok) topic.isThere = true;
+    else topic.isDoomed = true;
   }
 
   #administratorTurn(): void {
@@ -156,7 +163,7 @@ export class BrokerClients {
     }
     const topic = random.pick(living);
     const draw = random.fraction();
-    if (draw < 0.15) {
+    if (draw < 0.15 && topic.isThere) {
       topic.isDoomed = true;
       void this.ask(node, `delete ${topic.name}`, broker => broker.deleteTopic(topic.name));
     } else if (draw < 0.4) {

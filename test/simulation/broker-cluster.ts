@@ -13,7 +13,7 @@ import { isSameEntry, type LogEntry } from './group-truth.ts';
 import { SimulatedNetwork } from './network.ts';
 import { SimulationRun } from './simulation-run.ts';
 import { SimulationFailure } from './thrown.ts';
-import { type Led, type TroubledNode, Troubles } from './troubles.ts';
+import { type Led, sealedLogs, type TroubledCluster, type TroubledNode, Troubles } from './troubles.ts';
 
 export interface BrokerClusterReport {
   readonly events: number;
@@ -30,6 +30,8 @@ export interface BrokerClusterReport {
 
 /** From healing to agreement: elections, back-offs of links, restarts, sessions with the controller, requests that run out of time. */
 const CONVERGE_MS = 60_000;
+const REPAIR_LOOK_MS = 500;
+const REPAIR_TRIES_MAX = 20;
 
 export class BrokerCluster extends SimulationRun<BrokerClusterReport> {
   readonly plan: BrokerClusterPlan;
@@ -37,6 +39,8 @@ export class BrokerCluster extends SimulationRun<BrokerClusterReport> {
   readonly nodes: BrokerNode[] = [];
   readonly clients: BrokerClients;
   readonly #troubles: Troubles;
+  /** The one node whose disk rots. */
+  readonly #rotten: number;
   /** That were there when all nodes stopped. */
   #keptTopics: readonly string[] = [];
 
@@ -50,6 +54,7 @@ export class BrokerCluster extends SimulationRun<BrokerClusterReport> {
       this.nodes.push(new BrokerNode(this, nodeId(id), random.fork(`node ${id}`)));
     }
     this.clients = new BrokerClients(this, random.fork('clients'));
+    this.#rotten = random.fork('rot').below(this.plan.nodes);
     this.#troubles = new Troubles(this, random.fork('troubles'));
   }
 
@@ -81,6 +86,10 @@ export class BrokerCluster extends SimulationRun<BrokerClusterReport> {
     const healedMs = this.scheduler.nowMs;
     await this.settled(CONVERGE_MS, 'no agreement', () => this.#disagreement() === null);
     return this.scheduler.nowMs - healedMs;
+  }
+
+  get mayRot(): boolean {
+    return this.plan.troubles.includes('rot');
   }
 
   // ---- At rest
@@ -181,13 +190,13 @@ export class BrokerCluster extends SimulationRun<BrokerClusterReport> {
     const writing = this.nodes.flatMap(node =>
       this.#folders().map(async ({ topic, partition }) => {
         const known = this.#known(topic);
-        const isWritten = await this.clients.produce(node, {
-          process: `last of ${node.nodeId}`,
-          topic: known,
-          partition,
-          acks: 'all',
-          count: 1,
-        });
+        const last = { process: `last of ${node.nodeId}`, topic: known, partition, acks: 'all', count: 1 } as const;
+        let isWritten = await this.clients.produce(node, last);
+        // A leader that finds out that it is damaged makes room for another one.
+        for (let more = REPAIR_TRIES_MAX; !isWritten && this.mayRot && more > 0; more--) {
+          await new Promise<void>(resolve => this.scheduler.after(REPAIR_LOOK_MS, resolve));
+          isWritten = await this.clients.produce(node, last);
+        }
         if (!isWritten) this.fail(`node ${node.nodeId} does not take a last record for ${topic}/${partition}`);
       }),
     );
@@ -232,6 +241,11 @@ export class BrokerCluster extends SimulationRun<BrokerClusterReport> {
       const positions = [{ partition, offset: offset(at) }];
       const request = { topic, positions, bytesMax: 65_536, isolation: 'read_uncommitted', waitMs: 0 } as const;
       const answer = await this.clients.ask(node, `last read ${topic}/${partition}`, broker => broker.fetch(request));
+      // What rotted is found by this read, and made good.
+      if (!answer.ok && answer.problem.code === 'PARTITION_DAMAGED' && this.mayRot) {
+        await new Promise<void>(resolve => this.scheduler.after(REPAIR_LOOK_MS, resolve));
+        continue;
+      }
       if (!answer.ok) throw new SimulationFailure(`node ${node.nodeId} cannot be read: ${answer.problem.detail}`);
       const piece = answer.value[0]!;
       records.push(...dataRecords(piece, at));
@@ -257,8 +271,13 @@ export class BrokerCluster extends SimulationRun<BrokerClusterReport> {
     const known = new Map<PartitionFolder, readonly LogEntry[]>();
     for (const node of this.nodes) {
       const here = folders.filter(folder => folder.hosts.includes(node.nodeId));
-      for (const [index, { base, entries }] of (await node.logs(here)).entries()) {
+      for (const [index, log] of (
+        await node.logs(here, { mayRot: this.mayRot && node.nodeId === this.#rotten + 1 })
+      ).entries()) {
         const folder = here[index]!;
+        // Nobody has read it yet.
+        if (log === null) continue;
+        const { base, entries } = log;
         const held = entries.filter(({ position }) => position.offset <= ends.get(folder)!);
         const batches = held.filter(({ kind }) => kind !== 'epoch-start');
         if (batches.length > 0 || base.offset === ends.get(folder)) this.#compare(node, folder, { known, batches });
@@ -321,6 +340,16 @@ export class BrokerCluster extends SimulationRun<BrokerClusterReport> {
   }
 
   // ---- For troubles
+
+  rottable(): ReturnType<TroubledCluster['rottable']> {
+    const { disk } = this.nodes[this.#rotten]!;
+    const shared = new Set(
+      this.clients.topics
+        .filter(topic => topic.replicationFactor >= 3)
+        .flatMap(({ name, partitions }) => Array.from({ length: partitions }, (_, at) => `${name}-${at}`)),
+    );
+    return { disk, paths: sealedLogs(disk, folder => shared.has(folder.split('/').at(-1)!)) };
+  }
 
   ledOn(node: TroubledNode): readonly Led[] {
     const running = this.nodes[node.nodeId - 1]!.life?.running ?? null;

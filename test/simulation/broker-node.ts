@@ -310,14 +310,18 @@ export class BrokerNode {
     this.end('kill');
   }
 
-  /** Of a node that was stopped: what its logs hold, each opened as at a start. */
-  async logs(folders: readonly PartitionFolder[]): Promise<readonly ReadLog[]> {
+  /** Of a node that was stopped: what its logs hold, each opened as at a start; null where it cannot be read, and may be so. */
+  async logs(
+    folders: readonly PartitionFolder[],
+    { mayRot }: { readonly mayRot: boolean },
+  ): Promise<readonly (ReadLog | null)[]> {
     const directory = await this.#openDirectory(this.#newLife());
-    const found: ReadLog[] = [];
+    const found: (ReadLog | null)[] = [];
     for (const folder of folders) {
       const deaf = { durable: () => undefined, dropped: () => undefined };
       const log = await directory.openLog(folder, topicSettings({}, {}).log, deaf);
-      found.push(await readAll(log));
+      const read = mayRot ? await readAll(log).catch(() => null) : await readAll(log);
+      found.push(read);
       await log.close();
     }
     await directory.close();

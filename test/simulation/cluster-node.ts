@@ -10,7 +10,9 @@ import type { PeerHandlers } from '../../server/io/peer-link.ts';
 import type { SavedState } from '../../server/raft/ready.ts';
 import { LogNews } from '../../server/replication/group-log.ts';
 import { groupKey, type GroupName } from '../../server/replication/group-name.ts';
+import { PeerRequests } from '../../server/replication/peer-request.ts';
 import { type ReplicaRecords, StoreRecords } from '../../server/replication/replica-records.ts';
+import { ReplicaRepair } from '../../server/replication/replica-repair.ts';
 import { Replication } from '../../server/replication/replication.ts';
 import { DataDirectory } from '../../server/storage/data-directory.ts';
 import { RaftMarks } from '../../server/storage/raft-marks.ts';
@@ -46,6 +48,7 @@ export interface Life {
   readonly clock: NodeClock;
   links: SimulatedPeerLinks | null;
   replication: Replication | null;
+  repair: ReplicaRepair | null;
   readonly served: Map<number, ServedGroup>;
   /** Everything is open. */
   isUp: boolean;
@@ -96,6 +99,7 @@ export class ClusterNode {
       clock,
       links: null,
       replication: null,
+      repair: null,
       served: new Map(),
       isUp: false,
       isOver: false,
@@ -156,6 +160,8 @@ export class ClusterNode {
       receivedBytesMax: 2_000,
     });
     life.replication = replication;
+    const requests = new PeerRequests();
+    life.repair = new ReplicaRepair({ replication, links, requests, clock: life.clock, logger: silent });
     for (const { partition } of this.#cluster.plan.groups) {
       if (!this.#cluster.hostsOf(partition).includes(this.nodeId)) continue;
       const name = this.#cluster.nameOf(partition);
@@ -177,7 +183,7 @@ export class ClusterNode {
       );
       life.served.set(partition, served);
     }
-    links.start(handlersOf(replication, life.stall));
+    links.start(handlersOf({ replication, requests, stall: life.stall }));
     replication.start();
     for (const peer of this.#cluster.nodes) {
       if (peer.nodeId !== this.nodeId) replication.addPeer(peer.nodeId, peer.address);
@@ -227,7 +233,13 @@ export class ClusterNode {
   }
 }
 
-const handlersOf = (replication: Replication, stall: Stall): PeerHandlers => ({
+interface Handling {
+  readonly replication: Replication;
+  readonly requests: PeerRequests;
+  readonly stall: Stall;
+}
+
+const handlersOf = ({ replication, requests, stall }: Handling): PeerHandlers => ({
   frame: (from, lane, frame) => {
     let held: void | Promise<void> = undefined;
     stall.whenRunning('input', () => {
@@ -235,7 +247,12 @@ const handlersOf = (replication: Replication, stall: Stall): PeerHandlers => ({
     });
     return held;
   },
-  call: () => new Promise(() => undefined),
+  call: (from, request, signal) =>
+    new Promise((resolve, reject) => {
+      stall.whenRunning('input', () => {
+        requests.handle(from, request, signal).then(resolve, reject);
+      });
+    }),
   up: identity => stall.whenRunning('input', () => replication.peerUp(identity)),
   down: identity => stall.whenRunning('input', () => replication.peerDown(identity)),
   refused: () => undefined,

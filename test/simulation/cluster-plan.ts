@@ -20,6 +20,7 @@ export const troubles = [
   'slow-disk',
   'misread',
   'read-fault',
+  'rot',
   'clock-jump',
   'transfer',
   'retention',

@@ -18,7 +18,7 @@ import type { SeededRandom } from './random.ts';
 import type { ServedGroup } from './served-group.ts';
 import { SimulationRun } from './simulation-run.ts';
 import { SimulationFailure, textOf } from './thrown.ts';
-import { type Led, type TroubledNode, Troubles } from './troubles.ts';
+import { type Led, sealedLogs, type TroubledCluster, type TroubledNode, Troubles } from './troubles.ts';
 import { readAll } from './watched-log.ts';
 
 export interface ClusterReport {
@@ -43,6 +43,7 @@ const TOPIC = topicId('5a5a5a5a-0000-4000-8000-000000000001');
 const CONVERGE_MS = 30_000;
 /** Idle for long enough that every group goes quiet. */
 const ASLEEP_MS = 1_500;
+const REPAIR_LOOK_MS = 500;
 
 interface Reader {
   readonly name: string;
@@ -59,6 +60,8 @@ export class Cluster extends SimulationRun<ClusterReport> {
   readonly raftSettings: RaftSettings;
   readonly #truths = new Map<number, GroupTruth>();
   readonly #troubles: Troubles;
+  /** The one node whose disk rots. */
+  readonly #rotten: number;
   #names = 0;
   #isCalm = false;
 
@@ -77,12 +80,14 @@ export class Cluster extends SimulationRun<ClusterReport> {
       lagTicksMax: 40,
       mayLoseWrites: false,
     };
+    const truthOptions = { mayRot: this.plan.troubles.includes('rot'), fail: (what: string) => this.fail(what) };
     for (const { partition } of this.plan.groups) {
-      this.#truths.set(partition, new GroupTruth(`group ${partition}`, what => this.fail(what)));
+      this.#truths.set(partition, new GroupTruth(`group ${partition}`, truthOptions));
     }
     for (let id = 1; id <= this.plan.nodes; id++) {
       this.nodes.push(new ClusterNode(this, nodeId(id), this.random.fork(`node ${id}`)));
     }
+    this.#rotten = this.random.fork('rot').below(this.plan.nodes);
     this.#troubles = new Troubles(this, this.random.fork('troubles'));
   }
 
@@ -192,7 +197,18 @@ export class Cluster extends SimulationRun<ClusterReport> {
   async #compare(node: number, partition: number, { log }: ServedGroup): Promise<void> {
     const truth = this.#truths.get(partition)!;
     const count = truth.committed.length;
-    truth.equals(node, { ...(await readAll(log.inner)), count });
+    for (;;) {
+      const read = await readAll(log.inner).catch((fault: unknown) => {
+        // What rotted is found by this read, and made good.
+        if (log.inner.damagedRanges.length === 0 || !truth.mayRot) throw fault;
+        return null;
+      });
+      if (read !== null) {
+        truth.equals(node, { ...read, count });
+        return;
+      }
+      await new Promise<void>(resolve => this.scheduler.after(REPAIR_LOOK_MS, resolve));
+    }
   }
 
   #leaderOf(partition: number): ServedGroup | null {
@@ -333,6 +349,18 @@ export class Cluster extends SimulationRun<ClusterReport> {
 
   elected(id: number): void {
     this.#troubles.elected(id);
+  }
+
+  rottable(): ReturnType<TroubledCluster['rottable']> {
+    const { disk, life } = this.nodes[this.#rotten]!;
+    // What a failed sync left on the disk is known to nobody until the next start.
+    const isKnown = life !== null && life.isUp && [...life.served.values()].every(({ log }) => log.state === 'open');
+    if (!isKnown) return { disk, paths: [] };
+    const isShared = (folder: string): boolean => {
+      const partition = Number(folder.split('-').at(-1));
+      return this.plan.groups[partition]!.nodes.length >= 3 && !this.plan.troubles.includes('membership');
+    };
+    return { disk, paths: sealedLogs(disk, isShared) };
   }
 
   /** What a node leads, for `Troubles`. */

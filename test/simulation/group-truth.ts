@@ -90,12 +90,15 @@ export class GroupTruth {
   readonly promised = new Map<number, Promised>();
   /** So far anybody was told of it, by an acknowledgement or a read. */
   seen: Position | null = null;
+  /** Damage of a log is no lie of its disk. */
+  readonly mayRot: boolean;
   confirmedCount = 0;
   cutCount = 0;
   installCount = 0;
 
-  constructor(name: string, fail: (what: string) => void) {
+  constructor(name: string, { mayRot, fail }: { readonly mayRot: boolean; readonly fail: (what: string) => void }) {
     this.name = name;
+    this.mayRot = mayRot;
     this.#fail = what => fail(`${name}: ${what}`);
   }
 

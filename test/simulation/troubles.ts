@@ -9,6 +9,16 @@ import type { NodeClock, Stall } from './node-clock.ts';
 import type { SeededRandom } from './random.ts';
 import type { Scheduler } from './scheduler.ts';
 
+/** All segments but the newest of each log: what stands behind the last sync point can be a torn write as well. */
+export const sealedLogs = (disk: SimulatedDisk, isMeant: (folder: string) => boolean): string[] => {
+  const logs = disk.filePaths().filter(path => path.endsWith('.log'));
+  const folderOf = (path: string): string => path.slice(0, path.lastIndexOf('/'));
+  return logs.filter((path, index) => {
+    const next = logs[index + 1];
+    return next !== undefined && folderOf(next) === folderOf(path) && isMeant(folderOf(path));
+  });
+};
+
 /** A machine and the process on it. */
 export interface TroubledNode {
   readonly nodeId: NodeId;
@@ -35,6 +45,8 @@ export interface TroubledCluster {
   readonly nodes: readonly TroubledNode[];
   trace(line: string): void;
   ledOn(node: TroubledNode): readonly Led[];
+  /** Logs of one node that others hold too, written and sealed: damage there is found out, and made good. */
+  rottable(): { readonly disk: SimulatedDisk; readonly paths: readonly string[] };
 }
 
 /** As when somebody sets the time by hand; well below what brokers allow records to be ahead. */
@@ -167,6 +179,9 @@ export class Troubles {
       case 'read-fault':
         this.#failRead(node, trouble);
         return;
+      case 'rot':
+        this.#rot();
+        return;
       case 'clock-jump':
         node.life?.clock.moveWall(random.between(-JUMP_MS_MAX, JUMP_MS_MAX));
         return;
@@ -215,6 +230,19 @@ export class Troubles {
       disk.judge = () => usual;
       return { kind: 'fault', fault: 'failed' };
     };
+  }
+
+  /** One bit of a log, for good. */
+  #rot(): void {
+    const random = this.#random;
+    const { disk, paths } = this.#cluster.rottable();
+    if (paths.length === 0) return;
+    const path = random.pick(paths);
+    const { length } = disk.contents(path);
+    if (length === 0) return;
+    const [position, bit] = [random.below(length), random.below(8)];
+    disk.rot(path, position, byte => byte ^ (1 << bit));
+    this.#cluster.trace(`rot of ${path} at ${position}`);
   }
 
   /** The next read of a log, which is right when it is tried again. */

@@ -54,7 +54,8 @@ export class WatchedLog implements GroupLog {
 
   /** The log was opened: reads all of it and holds it against what its disk promised. */
   async begin(inner: PartitionLog, record: Promised['record']): Promise<void> {
-    const { base, entries } = await readAll(inner);
+    const known = this.#truth.mayRot ? (this.#truth.promised.get(this.#node)?.entries ?? []) : [];
+    const { base, entries } = await readAll(inner, known);
     this.#truth.recordFound(this.#node, record);
     this.#truth.reopened(this.#node, base, entries);
     this.#inner = inner;
@@ -167,11 +168,12 @@ export interface ReadLog {
   readonly entries: LogEntry[];
 }
 
-/** Everything that the log holds, by reads as a follower's. */
-export const readAll = async (log: PartitionLog): Promise<ReadLog> => {
+/** Everything that the log holds, by reads as a follower's. Where it is damaged, what is known to have stood there is still counted as its own. */
+export const readAll = async (log: PartitionLog, known: readonly LogEntry[] = []): Promise<ReadLog> => {
   let { base } = log.shape;
   let entries: LogEntry[] = [];
-  const { end } = log;
+  // What an election appends meanwhile is read by nobody yet.
+  const end = log.durable;
   for (let at = base; !isSame(at, end); at = entries.at(-1)?.position ?? base) {
     const read = await log.readAfter(at, { bytesMax: READ_BYTES });
     if (read.kind === 'below-start') {
@@ -180,9 +182,22 @@ export const readAll = async (log: PartitionLog): Promise<ReadLog> => {
       entries = [];
     } else if (read.kind === 'batches' && read.batches.length > 0) {
       for (const batch of read.batches) entries.push(entryOf(batch));
+    } else if (read.kind === 'damaged' && known.length > 0) {
+      const lost = damagedOf(known, at, read.range);
+      if (lost.length === 0) throw new Error(`a log has damage that nobody made: ${JSON.stringify(read)}`);
+      entries.push(...lost);
+    } else if (read.kind === 'failed') {
+      throw read.fault;
     } else {
       throw new Error(`a log cannot be read: ${JSON.stringify(read)}`);
     }
   }
   return { base, entries };
+};
+
+/** Those behind the position up to the end of the damage; the one that touches it where there are none, which is not given either. */
+const damagedOf = (known: readonly LogEntry[], at: Position, { to }: DamagedRange): readonly LogEntry[] => {
+  const behind = known.slice(firstBehind(known, at));
+  const damaged = behind.filter(({ position }) => position.offset <= to);
+  return damaged.length > 0 || at.offset > to ? damaged : behind.slice(0, 1);
 };
