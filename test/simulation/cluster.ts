@@ -149,7 +149,7 @@ export class Cluster extends SimulationRun<ClusterReport> {
     await this.#loseALeader();
     for (const node of this.nodes) {
       for (const [partition, served] of node.life!.served) {
-        const members = membersOf(this.#leaderOf(partition)!.group.configuration);
+        const members = membersOf(this.#configurationOf(partition));
         if (members.has(this.replicaOn(node)))
           await this.drive(CONVERGE_MS, this.#compare(node.nodeId, partition, served));
       }
@@ -159,12 +159,24 @@ export class Cluster extends SimulationRun<ClusterReport> {
 
   /** Whoever leads takes a record, wakes who sleeps, and all have it. */
   async #writeEverywhere(): Promise<void> {
+    const isWritten = this.#write('last', [...this.#truths.keys()]);
+    await this.settled(CONVERGE_MS, 'a last record is not everywhere', () => isWritten() && this.#isAgreed());
+  }
+
+  /** Gives a record to each leader; the answer tells whether all have committed something since. */
+  #write(process: string, partitions: readonly number[]): () => boolean {
     const before = new Map([...this.#truths].map(([partition, truth]) => [partition, truth.committed.length]));
-    const isWritten = (): boolean =>
-      [...this.#truths].every(([partition, truth]) => truth.committed.length > before.get(partition)!) &&
-      this.#isAgreed();
-    for (const partition of this.#truths.keys()) this.#produce('last', this.#leaderOf(partition));
-    await this.settled(CONVERGE_MS, 'a last record is not everywhere', isWritten);
+    for (const partition of partitions) this.#produce(process, this.#leaderOf(partition));
+    return () => {
+      const waiting = partitions.filter(each => this.#truths.get(each)!.committed.length <= before.get(each)!);
+      // A leader that finds out that it is damaged makes room for another one, who has to be asked again.
+      for (const partition of waiting) {
+        const leader = this.#leaderOf(partition);
+        if (leader !== null && leader.waiters === 0 && this.#truths.get(partition)!.mayRot)
+          this.#produce(process, leader);
+      }
+      return waiting.length === 0;
+    };
   }
 
   /** When all groups sleep a node dies: those that have a majority left elect, and take records again. */
@@ -173,7 +185,7 @@ export class Cluster extends SimulationRun<ClusterReport> {
     await this.until(() => this.scheduler.nowMs > asleepMs);
     const leader = this.nodes.find(({ life }) => [...life!.served.values()].some(({ group }) => group.isLeader))!;
     const configurations = new Map(
-      this.plan.groups.map(({ partition }) => [partition, this.#leaderOf(partition)!.group.configuration]),
+      this.plan.groups.map(({ partition }) => [partition, this.#configurationOf(partition)]),
     );
     leader.end('kill');
     this.trace(`${leader.nodeId} dies`);
@@ -185,10 +197,8 @@ export class Cluster extends SimulationRun<ClusterReport> {
     });
     const isLed = (): boolean => living.every(({ partition }) => this.#leaderOf(partition) !== null);
     await this.settled(CONVERGE_MS, 'a group has no leader after the one it had died', isLed);
-    const before = new Map([...this.#truths].map(([partition, truth]) => [partition, truth.committed.length]));
-    for (const { partition } of living) this.#produce('survivor', this.#leaderOf(partition));
-    const isServed = (): boolean =>
-      living.every(({ partition }) => this.#truths.get(partition)!.committed.length > before.get(partition)!);
+    const partitions = living.map(({ partition }) => partition);
+    const isServed = this.#write('survivor', partitions);
     await this.settled(CONVERGE_MS, 'a group commits nothing after its leader died', isServed);
     leader.start();
     await this.settled(CONVERGE_MS, 'no agreement after a node came back', () => this.#isAgreed());
@@ -209,6 +219,12 @@ export class Cluster extends SimulationRun<ClusterReport> {
       }
       await new Promise<void>(resolve => this.scheduler.after(REPAIR_LOOK_MS, resolve));
     }
+  }
+
+  /** At rest; its leader may just have found out that its log is damaged, and have left. */
+  #configurationOf(partition: number): Configuration {
+    const led = this.#leaderOf(partition) ?? this.nodes.map(({ life }) => life?.served.get(partition)).find(Boolean);
+    return led!.group.configuration;
   }
 
   #leaderOf(partition: number): ServedGroup | null {
