@@ -36,6 +36,8 @@ export interface Config {
   readonly hostNames: readonly string[];
   /** Listening beyond loopback without authentication was asked for by name. */
   readonly insecure: boolean;
+  /** How long positions of consumer groups are kept once nobody can come back for them. */
+  readonly offsetsRetentionMinutes: number;
   readonly logLevel: LogLevel;
   /** Topic settings that apply where a topic has none of its own, checked. */
   readonly topicDefaults: Readonly<Record<string, string>>;
@@ -55,6 +57,8 @@ export const VERSION = '0.1.0';
 const CLIENT_VARIABLES: ReadonlySet<string> = new Set(['SLUICE_SERVER', 'SLUICE_TOKEN']);
 
 const NODE_ID_MAX = 0x7fffffff;
+/** Kafka's largest value of this setting. */
+const MINUTES_MAX = 0x7fff_ffff;
 const PORT_MAX = 65_535;
 
 export type SettingSource =
@@ -139,6 +143,7 @@ export const settingRows: readonly SettingRow[] = [
   row('management', 'HOST:PORT', ['127.0.0.1:8081'], 'address of /livez, /readyz and /metrics'),
   { ...row('allow-origin', 'URL', [], 'an origin whose pages may call the HTTP door'), isList: true },
   { ...row('host-name', 'NAME', [], 'a name under which the HTTP door may be reached'), isList: true },
+  row('offsets-retention-minutes', 'N', ['10080'], 'how long positions of a group without members are kept'),
   row('insecure', null, ['false'], 'allow addresses beyond loopback although nobody is authenticated'),
   { ...row('log-level', 'LEVEL', ['info'], 'least severity that is logged to standard error'), choices: logLevels },
 ];
@@ -206,6 +211,7 @@ export const resolveConfig = (sources: ConfigSources): ConfigResolution => {
     management: take('management', readAddress, formatAddress),
     allowOrigins: take('allow-origin', readOrigins, same),
     hostNames: take('host-name', readHostNames, same),
+    offsetsRetentionMinutes: take('offsets-retention-minutes', readMinutes, same),
     insecure: take('insecure', readSwitch, same),
     logLevel: take('log-level', readLogLevel, same),
   };
@@ -240,6 +246,7 @@ export const resolveConfig = (sources: ConfigSources): ConfigResolution => {
       management: config.management.value,
       allowOrigins: config.allowOrigins.value,
       hostNames: config.hostNames.value,
+      offsetsRetentionMinutes: config.offsetsRetentionMinutes.value,
       insecure: config.insecure.value,
       logLevel: config.logLevel.value,
       topicDefaults,
@@ -557,6 +564,15 @@ const readNodeId = (values: readonly string[]): Reading<number> => {
     return bad(`"${text}" is not a node id; use a whole number from 0 to ${NODE_ID_MAX}`);
   }
   return good(id);
+};
+
+const readMinutes = (values: readonly string[]): Reading<number> => {
+  const text = values[0] ?? '';
+  const minutes = Number(text);
+  if (!/^\d{1,10}$/.test(text) || minutes < 1 || minutes > MINUTES_MAX) {
+    return bad(`"${text}" is no number of minutes; use a whole number from 1 to ${MINUTES_MAX}`);
+  }
+  return good(minutes);
 };
 
 const readSwitch = (values: readonly string[]): Reading<boolean> => {

@@ -106,6 +106,7 @@ export const startNode = async (config: Config, logger: Logger, interrupted?: Ab
       random: realRandom,
       logger,
       topicDefaults: topicDefaults.value,
+      offsetsRetentionMs: config.offsetsRetentionMinutes * 60_000,
       version: VERSION,
       addresses: () => addresses,
     });

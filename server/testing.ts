@@ -43,6 +43,7 @@ export const startBroker = async (options: TestBrokerOptions = {}): Promise<Test
     management: free,
     allowOrigins: [],
     hostNames: [],
+    offsetsRetentionMinutes: 10_080,
     insecure: false,
     logLevel: 'silent',
     topicDefaults: {},

@@ -42,6 +42,7 @@ describe('merging', () => {
       management: { host: '127.0.0.1', port: 8081 },
       allowOrigins: [],
       hostNames: [],
+      offsetsRetentionMinutes: 10_080,
       insecure: false,
       logLevel: 'info',
       topicDefaults: {},
@@ -69,6 +70,7 @@ describe('merging', () => {
       SLUICE_MANAGEMENT: 'localhost:3',
       SLUICE_ALLOW_ORIGIN: 'https://a.example, http://b.example:8000',
       SLUICE_HOST_NAME: 'a.example,B.example',
+      SLUICE_OFFSETS_RETENTION_MINUTES: '5',
       SLUICE_INSECURE: 'true',
       SLUICE_LOG_LEVEL: 'warn',
     };
@@ -88,10 +90,17 @@ describe('merging', () => {
       management: { host: 'localhost', port: 3 },
       allowOrigins: ['https://a.example', 'http://b.example:8000'],
       hostNames: ['a.example', 'b.example'],
+      offsetsRetentionMinutes: 5,
       insecure: true,
       logLevel: 'warn',
       topicDefaults: {},
     });
+  });
+
+  test.each(['0', '-1', '1.5', '2147483648', 'week', ''])('"%s" is no number of minutes', minutes => {
+    expect(faults({ flags: { 'offsets-retention-minutes': minutes } })).toEqual([
+      expect.stringMatching(/^flag --offsets-retention-minutes: .*1 to 2147483647/),
+    ]);
   });
 
   test('the file takes lists, numbers, booleans and topic defaults in their own spelling', () => {

@@ -174,8 +174,6 @@ export const OFFSET_METADATA_CHARS_MAX = 4_096;
 /** Positions committed, set or removed at once, and the text of all of them: one batch of a few megabytes. */
 export const OFFSETS_PER_REQUEST_MAX = 10_000;
 export const OFFSET_METADATA_CHARS_SUM_MAX = 1024 * KIB;
-/** Positions of a group without members, and of partitions without a group, are kept so long: Kafka's seven days. */
-export const OFFSETS_RETENTION_MS = 7 * 24 * 3_600_000;
 /** Of a topic that the metadata does not know: longer than any node's copy of it stays behind. */
 export const OFFSETS_UNKNOWN_TOPIC_MS = 600_000;
 /** Partitions of the topic that keeps the groups: they spread over the nodes of a cluster, and each is a Raft group. */

@@ -80,6 +80,8 @@ export interface ClusterBrokerOptions {
   readonly random: Random;
   readonly logger: Logger;
   readonly topicDefaults: TopicConfig;
+  /** Of positions of groups that have no members any more. */
+  readonly offsetsRetentionMs: number;
   readonly version: string;
   /** Of this node; known once the doors listen. */
   readonly addresses: () => { readonly http: string; readonly grpc: string };

@@ -35,6 +35,8 @@ const REPAIR_TRIES_MAX = 20;
 
 export class BrokerCluster extends SimulationRun<BrokerClusterReport> {
   readonly plan: BrokerClusterPlan;
+  /** Longer than any run. */
+  offsetsRetentionMs = 7 * 24 * 3_600_000;
   readonly network: SimulatedNetwork;
   readonly nodes: BrokerNode[] = [];
   readonly clients: BrokerClients;

@@ -247,6 +247,7 @@ export class BrokerNode {
       random: life.random.fork('broker'),
       logger,
       topicDefaults: {},
+      offsetsRetentionMs: this.#cluster.offsetsRetentionMs,
       version: 'simulated',
       addresses: () => ({ http: '', grpc: '' }),
     });

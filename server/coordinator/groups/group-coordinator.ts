@@ -6,13 +6,7 @@
 
 import type { ErrorCode, Result } from '@sluice/protocol/errors';
 import type { LeaderEpoch } from '@sluice/protocol/ids';
-import {
-  GROUP_TICK_MS,
-  METADATA_IMAGE_MS,
-  OFFSETS_EXPIRY_TICKS,
-  OFFSETS_RETENTION_MS,
-  OFFSETS_UNKNOWN_TOPIC_MS,
-} from '../../base/limits.ts';
+import { GROUP_TICK_MS, METADATA_IMAGE_MS, OFFSETS_EXPIRY_TICKS, OFFSETS_UNKNOWN_TOPIC_MS } from '../../base/limits.ts';
 import type { Logger } from '../../base/logger.ts';
 import type { Clock } from '../../io/clock.ts';
 import type { GroupListener } from '../../replication/replicated-log.ts';
@@ -43,6 +37,8 @@ export interface GroupCoordinatorOptions {
   readonly imageReached: (version: number, waitMs: number) => Promise<void>;
   readonly clock: Clock;
   readonly logger: Logger;
+  /** Of positions of groups that have no members any more. */
+  readonly offsetsRetentionMs: number;
   readonly counts: GroupCounts;
 }
 
@@ -317,7 +313,7 @@ export class GroupCoordinator implements HostedState {
       const { result } = await this.#state.submit(state =>
         expireOffsets(state, {
           nowMs: this.#options.clock.wallMs(),
-          retentionMs: OFFSETS_RETENTION_MS,
+          retentionMs: this.#options.offsetsRetentionMs,
           unknownTopicMs: OFFSETS_UNKNOWN_TOPIC_MS,
           image: this.#options.image(),
         }),

@@ -24,6 +24,7 @@ export interface GroupCoordinatorsOptions {
   readonly requests: PeerRequests;
   readonly clock: Clock;
   readonly logger: Logger;
+  readonly offsetsRetentionMs: number;
 }
 
 export interface GroupReport extends Readonly<GroupCounts> {
@@ -60,11 +61,12 @@ export class GroupCoordinators {
   /** Null: the partitions of this topic are what clients make of them. */
   host(topic: string, partition: number): HostedState | null {
     if (topic !== OFFSETS_TOPIC || this.#isClosed) return null;
-    const { metadata, clock, logger } = this.#options;
+    const { metadata, clock, logger, offsetsRetentionMs } = this.#options;
     const coordinator = new GroupCoordinator({
       partition,
       clock,
       logger,
+      offsetsRetentionMs,
       counts: this.#counts,
       image: () => metadata.image(),
       imageReached: (version, waitMs) => this.#imageReached(version, waitMs),

@@ -140,6 +140,24 @@ test('a stop of all nodes forgets nothing', async () => {
   });
 });
 
+test('positions are forgotten some time after the last member went, and with the clock of the coordinator', async () => {
+  await GroupCluster.play('expiry', 1, async cluster => {
+    cluster.offsetsRetentionMs = 180_000;
+    cluster.node(1).end('kill');
+    cluster.node(1).start();
+    await cluster.when(() => cluster.isReady);
+    await cluster.topic('t', 2);
+    const a = await TestMember.join(cluster, 1);
+    expect(await a.commit(1, position(0, 5))).toBe('ok');
+    expect(await a.heartbeat(1, 240_000)).toBe('ok');
+    value(await cluster.groups(1).leave({ group: 'g', memberId: a.state.memberId }));
+    await cluster.sleep(150_000);
+    expect(value(await cluster.groups(1).offsets({ group: 'g' }))).toMatchObject([{ offset: 5 }]);
+    await cluster.sleep(120_000);
+    expect(codeOf(await cluster.groups(1).describe('g'))).toBe('GROUP_NOT_FOUND');
+  });
+});
+
 test('no setting of its topic makes a coordinator forget', async () => {
   await play(1, async cluster => {
     await cluster.topic('t', 2);
