@@ -12,7 +12,12 @@
 import path from 'node:path';
 import { type Offset, offset } from '@sluice/protocol/ids';
 import { readBaseOffset, readLastOffset, readLeaderEpoch, readProducerId } from '@sluice/protocol/record';
-import { PRODUCER_READ_BYTES, PRODUCER_SILENCE_MS_MIN, PRODUCER_SNAPSHOT_BYTES } from '../base/limits.ts';
+import {
+  PRODUCER_READ_BYTES,
+  PRODUCER_SILENCE_MS_MIN,
+  PRODUCER_SNAPSHOT_BYTES,
+  PRODUCERS_PER_PARTITION_MAX,
+} from '../base/limits.ts';
 import { isBefore, type Position, positionAt } from '../base/position.ts';
 import { DiskFault } from '../io/disk.ts';
 import { decodeProducers, encodeProducers, type ProducerSnapshot } from '../state/producers/producer-snapshot.ts';
@@ -226,14 +231,18 @@ export class ProducerState {
     return path.join(this.#directory, snapshotFileName(at));
   }
 
-  /** Those that the topic's setting does not keep any longer. */
+  /**
+   * Those that the topic's setting does not keep any longer. A follower notes what its leader had room for, and would know all of a day
+   * where the leader makes room: beyond its measure it does so too.
+   */
   expire(silentMs: number): void {
     this.table.expire(this.#context.clock.wallMs(), silentMs);
+    if (this.table.producerCount > PRODUCERS_PER_PARTITION_MAX) this.makeRoom();
   }
 
   /** There is no room for another producer: those go that have been silent for some time. */
   makeRoom(): void {
-    this.expire(PRODUCER_SILENCE_MS_MIN);
+    this.table.expire(this.#context.clock.wallMs(), PRODUCER_SILENCE_MS_MIN);
   }
 
   // ---- To and from another replica
