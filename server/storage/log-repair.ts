@@ -257,6 +257,8 @@ class Attempt {
       await draft.sync();
       await draft.takePlace();
       const closed = context.files.forget(active.logPath);
+      // Of the damaged bytes, where they were read to find an end.
+      active.crc = draft.segment.crc;
       this.#drafts.length = 0;
       damage.repaired({ file: active.logPath, from: active.baseOffset, to: durable.offset });
       await closed;

@@ -1,11 +1,12 @@
 // What is done to the three files of a segment: made, kept up to date, cut, let go, removed. The log decides when.
 
+import { offset } from '@sluice/protocol/ids';
 import { crc32cContinue, readBaseOffset } from '@sluice/protocol/record';
 import type { Position } from '../base/position.ts';
-import { DiskFault } from '../io/disk.ts';
+import { DiskFault, type DiskFile } from '../io/disk.ts';
 import type { FilePool } from './file-pool.ts';
 import type { LogContext } from './log-context.ts';
-import { endsWithin, walkBatches } from './log-scan.ts';
+import { endsWithin, findBatchBehind, type Visited, walkBatches } from './log-scan.ts';
 import { Segment } from './segment.ts';
 import type { SparseIndex } from './sparse-index.ts';
 
@@ -71,24 +72,53 @@ export const rebuildSegment = async (
   fresh.exists = segment.exists;
   if (!segment.exists) return fresh;
   context.indexCache.forget(segment);
-  await walkBatches(context.files, { segment, position: 0 }, (buffer, at, batchBytes) => {
+  const visit = (buffer: Uint8Array, at: number, batchBytes: number): Visited => {
     if (readBaseOffset(buffer, at) !== fresh.endOffset) return 'misplaced';
     if (!endsWithin(buffer, at, wish.end)) return 'end';
     fresh.noteBatch(buffer, at, { batchBytes, indexInterval: wish.indexInterval });
-    fresh.crc = crc32cContinue(fresh.crc, buffer.subarray(at, at + batchBytes));
     return 'go-on';
-  });
+  };
+  while ((await walkBatches(context.files, { segment, position: fresh.byteLength }, visit)) !== null) {
+    // Damage below the cut stays as it is; what stands behind it tells where the end lies.
+    const behind = await context.files.use(segment.logPath, file =>
+      findBatchBehind(file, fresh.byteLength + 1, {
+        endPosition: segment.writtenBytes,
+        damaged: { position: fresh.byteLength, offset: fresh.endOffset },
+        offsetMax: wish.end.offset,
+      }),
+    );
+    if (behind === null) break;
+    fresh.byteLength = behind.position;
+    fresh.endOffset = offset(behind.baseOffset);
+    // The first thing that is cut, and everything before it is damaged.
+    if (behind.epoch > wish.end.epoch || behind.baseOffset === wish.end.offset) {
+      fresh.lastEpoch = wish.end.epoch;
+      break;
+    }
+  }
   // An epoch that is cut may begin with a batch, or behind a start that stands in the segment before.
   if (fresh.endOffset !== wish.end.offset || (fresh.byteLength > 0 && fresh.lastEpoch !== wish.end.epoch)) {
-    // Damage below the cut: where the end lies cannot be said, and what stands behind it must not be cut.
+    // Damage around the cut: where the end lies cannot be said, and what stands behind it must not be cut.
     throw new DiskFault('failed', segment.logPath);
   }
   fresh.writtenBytes = fresh.byteLength;
+  fresh.crc = await context.files.use(segment.logPath, file => crcOf(file, fresh.byteLength));
   fresh.writtenLatest = fresh.latest;
   // The files hold entries of both sides of the cut; those below it are the same.
   fresh.indexes!.offsets.writtenCount = 0;
   fresh.indexes!.times.writtenCount = 0;
   return fresh;
+};
+
+const CRC_BYTES = 4 * 1024 * 1024;
+
+const crcOf = async (file: DiskFile, byteLength: number): Promise<number> => {
+  let crc = 0;
+  for (let at = 0; at < byteLength; at += CRC_BYTES) {
+    const piece = Buffer.allocUnsafeSlow(Math.min(CRC_BYTES, byteLength - at));
+    crc = crc32cContinue(crc, piece.subarray(0, await file.read(piece, at)));
+  }
+  return crc;
 };
 
 /** Closes what is open of the segment. */

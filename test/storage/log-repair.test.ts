@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { offset } from '@sluice/protocol/ids';
-import { readLastOffset, readLeaderEpoch } from '@sluice/protocol/record';
+import { readBaseOffset, readLastOffset, readLeaderEpoch } from '@sluice/protocol/record';
 import { comparePositions, type Position, positionAt } from '../../server/base/position.ts';
 import type { RepairOutcome, RepairSource } from '../../server/storage/log-repair.ts';
 import { stride } from './crash-share.ts';
@@ -27,10 +27,10 @@ const worldOf = async (seed: string): Promise<LogWorld> => {
 
 const positionOf = (batch: Uint8Array): Position => positionAt(readLeaderEpoch(batch, 0), readLastOffset(batch, 0) + 1);
 
-/** All entries of a log, as a follower is given them. */
-const entriesOf = async (world: LogWorld): Promise<readonly Uint8Array[]> => {
+/** All entries of a log behind a position, as a follower is given them. */
+const entriesOf = async (world: LogWorld, from = world.log.shape.base): Promise<readonly Uint8Array[]> => {
   const entries: Uint8Array[] = [];
-  let at = world.log.shape.base;
+  let at = from;
   while (comparePositions(at, world.log.durable) < 0) {
     const read = await world.drive(world.log.readAfter(at, { bytesMax: 400 }));
     if (read.kind !== 'batches' || read.batches.length === 0) throw new Error(`the log cannot be read: ${read.kind}`);
@@ -239,6 +239,56 @@ describe('the active segment', () => {
       expect([entries.length, world.log.endOffset]).toEqual([here.entries.length + turns + 1, endOffset]);
       await world.reopen();
     }
+  });
+});
+
+describe('a cut in a segment that is damaged', () => {
+  /** Of the second segment, whose batches have the offsets 4, 6 and 8 (epoch 1), and a start of epoch 2 at its end or behind it. */
+  test.each([
+    ['behind the damage', 6, 10],
+    ['between two damages', 4, 8],
+    ['in front of the damage', 8, 8],
+  ])('%s leaves the rest, which can be repaired', async (_where, damagedAt, cutAt) => {
+    const here = await kept(`cut ${damagedAt} ${cutAt}`);
+    const { world, files, entries } = here;
+    const path = pathOf(names(files)[1]!);
+    const before = judgeFiles(world.disk, PARTITION).segments[1]!.batches;
+    const at = before.find(batch => readBaseOffset(batch.bytes, 0) === damagedAt)!.position;
+    world.disk.rot(path, at + 70, byte => byte ^ 1);
+    if (damagedAt === 4) {
+      const last = before.find(batch => readBaseOffset(batch.bytes, 0) === 8)!.position;
+      world.disk.rot(path, last + 70, byte => byte ^ 1);
+    }
+    await readThrough(world);
+    expect(world.log.condition.kind).toBe('faulty');
+    await world.drive(world.cutFrom(cutAt));
+    expect([world.log.state, world.log.endOffset]).toEqual(['open', cutAt]);
+    const end = world.log.end;
+    await world.appendDurably({ count: 2, valueBytes: 40, name: 'new' }, 9);
+    const held = entries.filter(batch => comparePositions(positionOf(batch), end) <= 0);
+    const all = [...held, ...(await entriesOf(world, end))];
+    await repairAll(world, replicaOf(all));
+    for (let life = 0; life < 2; life++) {
+      expect(world.log.condition).toEqual({ kind: 'sound' });
+      expect(await entriesOf(world)).toEqual(all);
+      expect(world.log.endOffset).toBe(cutAt + 2);
+      await world.close();
+      expect(judgeFiles(world.disk, PARTITION).faults).toEqual([]);
+      await world.open();
+    }
+  });
+
+  test('right behind the damage ends the log there', async () => {
+    const { world, files, entries } = await kept('right behind');
+    world.disk.rot(pathOf(names(files)[1]!), 225, byte => byte ^ 1);
+    await readThrough(world);
+    expect(world.log.damagedRanges).toMatchObject([{ from: 6, to: 8 }]);
+    await world.drive(world.cutFrom(8));
+    expect([world.log.state, world.log.end]).toEqual(['open', { epoch: 1, offset: 8 }]);
+    await repairAll(world, replicaOf(entries));
+    expect(world.log.condition).toEqual({ kind: 'sound' });
+    const held = entries.filter(batch => comparePositions(positionOf(batch), world.log.end) <= 0);
+    expect(await entriesOf(world)).toEqual(held);
   });
 });
 
