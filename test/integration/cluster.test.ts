@@ -26,8 +26,8 @@ const SECONDS = Number(process.env['SLUICE_CLUSTER_SECONDS'] ?? 15);
 const SEED = Number(process.env['SLUICE_CLUSTER_SEED'] ?? Date.now() % 1_000_000);
 const TOPIC = 'chaos';
 const PARTITIONS = 3;
-/** Small segments, so that some faults meet a roll, and others find some that were sealed long before. */
-const SEGMENT_BYTES = '32768';
+/** Small segments, so that some faults meet a roll, and in longer runs others find some that were sealed long before. */
+const SEGMENT_BYTES = '262144';
 const SMALL_DISK_NODE = 3;
 /** Room for what a run writes; the rest of it is filled by the test. */
 const SMALL_DISK_MEBIBYTES = 64 + Math.ceil(SECONDS * 4);
