@@ -317,6 +317,12 @@ export class Partition implements GroupListener {
     return refused('REQUEST_TIMED_OUT', `${why}; they may be written`, { outcome: 'unknown', ...this.#where() });
   }
 
+  /** Others may have committed it, and somebody may have read it, before the topic came to its end. */
+  #goneUnderWay(): Refusal<'TOPIC_NOT_FOUND'> {
+    const detail = `topic "${this.topic}" was deleted before it was known that the records were committed`;
+    return refused('TOPIC_NOT_FOUND', detail, { outcome: 'unknown', ...this.#where() });
+  }
+
   #closedRefusal(): Refusal<'SHUTTING_DOWN' | 'TOPIC_NOT_FOUND'> {
     return this.#closed === 'TOPIC_NOT_FOUND'
       ? refused('TOPIC_NOT_FOUND', `topic "${this.topic}" was deleted`)
@@ -588,7 +594,7 @@ export class Partition implements GroupListener {
     this.#options.hosted?.close();
     const isGone = this.#closed === 'TOPIC_NOT_FOUND';
     const result = isGone
-      ? this.#closedRefusal()
+      ? this.#goneUnderWay()
       : this.#unknown('the broker stopped before the records were committed');
     this.#parked.dropAll(result);
     this.#orphaned.dropAll(result);

@@ -204,7 +204,8 @@ test('a partition that is deleted tells everybody who waits', async () => {
   const abandoned = partition.abandon();
   expect(woken).toBe(1);
   await node.drive(abandoned);
-  expect(await answer).toMatchObject({ problem: { code: 'TOPIC_NOT_FOUND' } });
+  // It was taken, and may have been read before the end.
+  expect(await answer).toMatchObject({ problem: { code: 'TOPIC_NOT_FOUND', facts: { outcome: 'unknown' } } });
   expect(await partition.offsets({ kind: 'none' })).toMatchObject({ problem: { code: 'TOPIC_NOT_FOUND' } });
   expect(await partition.deleteRecords(offset(0))).toMatchObject({ problem: { code: 'TOPIC_NOT_FOUND' } });
 });

@@ -253,8 +253,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'an outcome that is unknown is told as a refusal',
     file: 'broker/partition.ts',
-    from: "{ outcome: 'unknown', ...this.#where() });\n  }\n\n  #closedRefusal",
-    to: 'this.#where());\n  }\n\n  #closedRefusal',
+    from: "return refused('REQUEST_TIMED_OUT', `${why}; they may be written`, { outcome: 'unknown', ...this.#where() });",
+    to: "return refused('REQUEST_TIMED_OUT', `${why}; they may be written`, this.#where());",
     brokers: brokersSplit,
   },
 ];
