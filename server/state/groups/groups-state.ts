@@ -102,7 +102,9 @@ class KeptGroup implements Group {
   }
 
   get isNothing(): boolean {
-    return this.head === null && this.topics.topics.length === 0 && this.members.size === 0 && this.offsets.size === 0;
+    return (
+      this.head === null && this.topics.metadataVersion === 0 && this.members.size === 0 && this.offsets.size === 0
+    );
   }
 
   member(memberId: string): KeptMember {

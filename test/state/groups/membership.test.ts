@@ -285,6 +285,14 @@ describe('time', () => {
   });
 });
 
+test('in a compacted log a member that is gone takes nothing along that stands before it', () => {
+  const { state } = new GroupsWorld();
+  state.replay({ kind: 'topics', groupId: 'g', value: { metadataVersion: 5, topics: [] } });
+  state.replay({ kind: 'member', groupId: 'g', memberId: 'a', value: null });
+  state.replay({ kind: 'head', groupId: 'g', value: { epoch: 3, assignor: 'uniform', emptySinceMs: null } });
+  expect(state.groups.get('g')?.topics.metadataVersion).toBe(5);
+});
+
 describe('topics', () => {
   const follow = () => world.judge(state => followTopics(state, world.context));
 
