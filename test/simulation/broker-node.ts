@@ -10,9 +10,8 @@ import { METADATA_LOG_SETTINGS, topicSettings } from '../../server/broker/topic-
 import { readMembership } from '../../server/coordinator/membership.ts';
 import { type Metadata, openMetadata } from '../../server/coordinator/metadata.ts';
 import { METADATA_TOPIC, METADATA_TOPIC_ID } from '../../server/coordinator/metadata-log.ts';
-import type { DirectoryLocks } from '../../server/io/directory-lock.ts';
 import { DiskFault } from '../../server/io/disk.ts';
-import type { PeerHandlers, PeerLinks } from '../../server/io/peer-link.ts';
+import type { PeerLinks } from '../../server/io/peer-link.ts';
 import { type OpenedGroupLog, openGroupLog } from '../../server/replication/open-group-log.ts';
 import { PeerRequests } from '../../server/replication/peer-request.ts';
 import { StoreRecords } from '../../server/replication/replica-records.ts';
@@ -25,18 +24,13 @@ import { SimulatedDisk } from './disk.ts';
 import type { SimulatedPeerLinks } from './network-links.ts';
 import { NodeClock, Stall } from './node-clock.ts';
 import { diskOf } from './node-disk.ts';
+import { handlersOf, RESTART_MS, ROOT, unlocked } from './node-parts.ts';
 import type { SeededRandom } from './random.ts';
 import { textOf } from './thrown.ts';
 import { type ReadLog, readAll } from './watched-log.ts';
 
-const ROOT = '/data';
-const RESTART_MS = 1_000;
 const VOTERS_MAX = 5;
 const METADATA_LOG = { topic: METADATA_TOPIC, topicId: METADATA_TOPIC_ID, partition: 0 } as const;
-
-const unlocked: DirectoryLocks = {
-  acquire: () => Promise.resolve({ isHeld: () => Promise.resolve(true), release: () => Promise.resolve() }),
-};
 
 /** One run of the process. After its end nothing of it happens any more. */
 export interface BrokerLife {
@@ -359,30 +353,4 @@ const linksOf = (links: SimulatedPeerLinks, stall: Stall): PeerLinks => ({
   whenDrained: (to, lane, listener) => links.whenDrained(to, lane, () => stall.whenRunning('input', listener)),
   call: (to, request, options) => stall.hold(links.call(to, request, options)),
   close: () => links.close(),
-});
-
-interface Handling {
-  readonly replication: Replication;
-  readonly requests: PeerRequests;
-  readonly stall: Stall;
-}
-
-const handlersOf = ({ replication, requests, stall }: Handling, admit: PeerHandlers['admit']): PeerHandlers => ({
-  frame: (from, lane, frame) => {
-    let held: void | Promise<void> = undefined;
-    stall.whenRunning('input', () => {
-      held = replication.frame(from, lane, frame);
-    });
-    return held;
-  },
-  call: (from, request, signal) =>
-    new Promise((resolve, reject) => {
-      stall.whenRunning('input', () => {
-        requests.handle(from, request, signal).then(resolve, reject);
-      });
-    }),
-  up: identity => stall.whenRunning('input', () => replication.peerUp(identity)),
-  down: identity => stall.whenRunning('input', () => replication.peerDown(identity)),
-  refused: () => undefined,
-  admit,
 });

@@ -4,9 +4,7 @@
 import type { NodeId } from '@sluice/protocol/ids';
 import type { Logger } from '../../server/base/logger.ts';
 import { StartRefusal } from '../../server/base/start-refusal.ts';
-import type { DirectoryLocks } from '../../server/io/directory-lock.ts';
 import { DiskFault } from '../../server/io/disk.ts';
-import type { PeerHandlers } from '../../server/io/peer-link.ts';
 import type { SavedState } from '../../server/raft/ready.ts';
 import { LogNews } from '../../server/replication/group-log.ts';
 import { groupKey, type GroupName } from '../../server/replication/group-name.ts';
@@ -22,16 +20,10 @@ import type { GroupTruth } from './group-truth.ts';
 import type { SimulatedPeerLinks } from './network-links.ts';
 import { NodeClock, Stall } from './node-clock.ts';
 import { diskOf } from './node-disk.ts';
+import { handlersOf, RESTART_MS, ROOT, unlocked } from './node-parts.ts';
 import type { SeededRandom } from './random.ts';
 import { ServedGroup } from './served-group.ts';
 import { WatchedLog } from './watched-log.ts';
-
-const ROOT = '/data';
-const RESTART_MS = 1_000;
-
-const unlocked: DirectoryLocks = {
-  acquire: () => Promise.resolve({ isHeld: () => Promise.resolve(true), release: () => Promise.resolve() }),
-};
 
 const silent: Logger = {
   debug: () => undefined,
@@ -232,32 +224,6 @@ export class ClusterNode {
     this.#cluster.scheduler.after(forMs, () => life.stall.end());
   }
 }
-
-interface Handling {
-  readonly replication: Replication;
-  readonly requests: PeerRequests;
-  readonly stall: Stall;
-}
-
-const handlersOf = ({ replication, requests, stall }: Handling): PeerHandlers => ({
-  frame: (from, lane, frame) => {
-    let held: void | Promise<void> = undefined;
-    stall.whenRunning('input', () => {
-      held = replication.frame(from, lane, frame);
-    });
-    return held;
-  },
-  call: (from, request, signal) =>
-    new Promise((resolve, reject) => {
-      stall.whenRunning('input', () => {
-        requests.handle(from, request, signal).then(resolve, reject);
-      });
-    }),
-  up: identity => stall.whenRunning('input', () => replication.peerUp(identity)),
-  down: identity => stall.whenRunning('input', () => replication.peerDown(identity)),
-  refused: () => undefined,
-  admit: () => null,
-});
 
 /** Notes what the store holds for certain. */
 class WatchedRecords implements ReplicaRecords {
