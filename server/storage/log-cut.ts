@@ -3,6 +3,7 @@
 
 import { assert } from '../base/assert.ts';
 import { comparePositions, earlier, type Position } from '../base/position.ts';
+import { DiskFault } from '../io/disk.ts';
 import { syncFile } from './log-sync.ts';
 import type { LogSyncPoints } from './log-sync-points.ts';
 import type { OpenLog } from './open-log.ts';
@@ -50,9 +51,10 @@ export class LogCut {
       removed.push(this.#log.segments.pop()!);
     }
     const active = this.#log.segments.at(-1);
+    if (active !== undefined && rebuilt === null && active.indexes === null) rebuilt = await this.#reopened(active);
     if (rebuilt !== null) this.#log.segments[this.#log.segments.length - 1] = rebuilt;
     if (active !== undefined && rebuilt === null && active.indexes === null) {
-      // Sealed before: the next append begins a segment of its own.
+      // The next append begins a segment of its own.
       this.#log.segments.push(new Segment(this.#log.directory, end.offset));
     }
     const last = rebuilt ?? active;
@@ -84,6 +86,22 @@ export class LogCut {
     await disk.syncDirectory(this.#log.directory);
     this.#log.unsyncedBytes = 0;
     this.#log.unsyncedRecords = 0;
+  }
+
+  /**
+   * A segment that was sealed takes records again when what followed it is cut: where the next one belongs is decided by content, as in
+   * replicas that never had what was cut. Null where it cannot be read to its end.
+   */
+  async #reopened(segment: Segment): Promise<Segment | null> {
+    const { damage, end } = this.#log;
+    const isWhole = damage.ranges.every(range => range.file !== segment.logPath);
+    if (!isWhole || !segment.exists || comparePositions(segment.end, end) !== 0) return null;
+    try {
+      return await this.#rebuild(segment, end);
+    } catch (fault) {
+      if (!(fault instanceof DiskFault)) throw fault;
+      return null;
+    }
   }
 
   #rebuild(segment: Segment, end: Position): Promise<Segment> {

@@ -744,6 +744,35 @@ describe('lookup by time over damage', () => {
 });
 
 describe('a cut', () => {
+  test.each(['power', 'none'] as const)(
+    'of the first record of a segment leaves the one before as replicas have it that never had that record: %s',
+    async loss => {
+      const sizes: (readonly (readonly [string, number])[])[] = [];
+      for (const isCut of [false, true]) {
+        const world = await LogWorld.start({ seed: `first ${loss}`, settings: { segmentBytes: 500 } });
+        for (let turn = 0; turn < 2; turn++) await world.appendDurably({ count: 2, valueBytes: 40 });
+        if (isCut) {
+          await world.appendDurably({ count: 2, valueBytes: 200 });
+          expect(world.files('.log')).toHaveLength(2);
+          await world.drive(world.cutFrom(4));
+        }
+        if (loss === 'power') {
+          world.crash(0);
+          await world.open();
+        }
+        await world.appendDurably({ count: 1, valueBytes: 10 }, 3);
+        await world.appendDurably({ count: 2, valueBytes: 200 }, 3);
+        await world.reopen();
+        expect(world.log.condition).toEqual({ kind: 'sound' });
+        sizes.push(world.files('.log').map(name => [name, world.disk.contents(`${PARTITION}/${name}`).length]));
+        await world.close();
+        expect(judgeFiles(world.disk, PARTITION).faults).toEqual([]);
+      }
+      expect(sizes[1]).toEqual(sizes[0]);
+      expect(sizes[0]).toHaveLength(2);
+    },
+  );
+
   test('removes batches, segments, index entries, epochs and cached batches in one step', async () => {
     const world = await LogWorld.start({ seed: 'cut', settings: { segmentBytes: 500, indexIntervalBytes: 1 } });
     for (let turn = 0; turn < 12; turn++) await world.appendDurably({ valueBytes: 100 }, 1 + Math.floor(turn / 4));
