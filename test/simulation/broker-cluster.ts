@@ -119,7 +119,9 @@ export class BrokerCluster extends SimulationRun<BrokerClusterReport> {
       const { broker } = node.running;
       const { openRequests } = node.life!;
       if (openRequests > 0) return `node ${node.nodeId} owes ${openRequests} answers`;
-      const { pendingProduceBytes } = broker.report();
+      const { pendingProduceBytes, peers } = broker.report();
+      // An attempt that began before the healing may still have to fail.
+      if (peers.down > 0) return `node ${node.nodeId} does not reach ${peers.down} others`;
       if (pendingProduceBytes > 0) return `node ${node.nodeId} has ${pendingProduceBytes} bytes pending`;
       const [missing] = broker.notReady();
       if (missing !== undefined) return `node ${node.nodeId} is not ready: ${missing}`;
