@@ -174,7 +174,7 @@ export interface Groups {
   leave(request: { readonly group: string; readonly memberId: string }): Promise<Result<null>>;
   /** Also INVALID_REQUEST, TOPIC_NOT_FOUND, PARTITION_NOT_FOUND, UNKNOWN_MEMBER, FENCED_MEMBER_EPOCH, GROUP_NOT_EMPTY. All of it or nothing. */
   commit(request: CommitGroupRequest): Promise<Result<null>>;
-  /** Of all partitions, or of those named; a group that is not there has none. */
+  /** Of all partitions, or of those named; a group that is not there has none. Also INVALID_REQUEST. */
   offsets(request: {
     readonly group: string;
     readonly places?: readonly TopicPartitions[] | undefined;

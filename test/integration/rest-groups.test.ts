@@ -44,6 +44,8 @@ test('a broker without groups has none to show', async () => {
   expect((await get('/v1/groups/g')).json).toMatchObject({ status: 404, code: 'GROUP_NOT_FOUND' });
   expect((await remove('/v1/groups/g')).json).toMatchObject({ status: 404, code: 'GROUP_NOT_FOUND' });
   expect(shaped(await get('/v1/groups/g/offsets'), 'GroupOffsets')).toEqual({ offsets: [] });
+  const unnameable = await get(`/v1/groups/${'g'.repeat(256)}/offsets`);
+  expect(unnameable.json).toMatchObject({ status: 400, code: 'INVALID_REQUEST' });
 });
 
 test('where a group goes on is set, read, shown with its lag, and deleted', async () => {
