@@ -12,7 +12,6 @@ import type { GroupDescription, MemberDescription } from '../state/groups/group-
 import type { MemberAnswer } from '../state/groups/membership.ts';
 import type { OffsetToCommit, ResetOffset } from '../state/groups/offsets.ts';
 import type { PartitionSet } from '../state/groups/partition-set.ts';
-import { groupIdFault } from '../state/groups/subscription.ts';
 import type { Broker, PartitionOffsets } from './broker.ts';
 import type {
   CommitGroupRequest,
@@ -150,9 +149,6 @@ export class ClusterGroups implements Groups {
     readonly group: string;
     readonly places?: readonly TopicPartitions[] | undefined;
   }): Promise<Result<readonly CommittedPosition[]>> {
-    // A group that is not there has no positions, and this one cannot be.
-    const fault = groupIdFault(request.group);
-    if (fault !== null) return refused('INVALID_REQUEST', fault, { group: request.group });
     const ids = request.places === undefined ? accepted(undefined) : await this.#idsOf(request.places);
     if (!ids.ok) return ids;
     const places = ids.value === undefined ? undefined : placesIn(ids.value);

@@ -19,6 +19,7 @@ import { askPeer } from '../../replication/peer-request.ts';
 import type { ClusterImage } from '../../state/cluster/image.ts';
 import type { CreateInternalTopicRequest, TopicResponse } from '../../state/cluster/topic-change.ts';
 import type { GroupListing, ListRequest } from '../../state/groups/group-description.ts';
+import { groupIdFault } from '../../state/groups/subscription.ts';
 import type { GroupCommand, GroupVerb, GroupVerbs } from './group-command.ts';
 import type { GroupResult } from './group-coordinator.ts';
 import type { GroupCoordinators } from './group-coordinators.ts';
@@ -118,6 +119,9 @@ export class GroupClient {
   ask<V extends GroupVerb>(verb: V, request: GroupVerbs[V]['request'], options: AskOptions = {}): Promise<Answer<V>> {
     const command = { verb, request } as GroupCommand;
     const groupId = 'groupId' in command.request ? command.request.groupId : '';
+    // A group that is not there has no positions, and this one cannot be. All other verbs find that out themselves.
+    const fault = command.verb === 'fetchOffsets' ? groupIdFault(groupId) : null;
+    if (fault !== null) return Promise.resolve(refused('INVALID_REQUEST', fault, { group: groupId }));
     return this.#insist(command, count => partitionOfGroup(groupId, count), options);
   }
 
